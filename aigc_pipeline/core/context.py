@@ -1,0 +1,74 @@
+"""What a stage is given besides its settings and records: where to write, whom to tell, and the root seed."""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field
+
+from aigc_pipeline.core.execution import Executor, SerialExecutor
+from aigc_pipeline.core.records import Record
+from aigc_pipeline.core.reporting import LogReporter, Reporter
+from aigc_pipeline.core.seeding import seed_for
+from aigc_pipeline.core.store import Store
+from aigc_pipeline.core.strict import Settings
+
+R = TypeVar("R", bound=Record)
+
+
+class RuntimeConfig(Settings):
+    """Circumstance: where and with what the work is done. None of it enters a fingerprint."""
+
+    device: str = "auto"
+    """`auto` takes a GPU when there is one; else `cpu`, `cuda`, `cuda:1` ..."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of the tensor library; 0 means one per core."""
+
+    @property
+    def num_threads(self) -> int:
+        """Threads to use, at least 1."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Context:
+    """One run's surroundings. `for_stage` narrows it to one stage."""
+
+    store: Store
+    seed: int
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    reporter: Reporter = field(default_factory=LogReporter)
+    executor: Executor = field(default_factory=SerialExecutor)
+    stage: str = ""
+    version: int = 0
+    fingerprint: str = ""
+    out: Path = Path()
+
+    def for_stage(self, stage: str, version: int, fingerprint: str, out: Path) -> "Context":
+        """Return this context with the stage's name, fingerprint and output directory filled in."""
+        return replace(self, stage=stage, version=version, fingerprint=fingerprint, out=out)
+
+    def record(self, record_type: type[R], **content: object) -> R:
+        """Build the record of the running stage: its fingerprint and path are filled in here."""
+        path = self.store.directory(self.stage, self.fingerprint).relative_to(self.store.workspace).as_posix()
+        return record_type.model_validate(
+            {
+                "fingerprint": self.fingerprint,
+                "path": path,
+                "created_by": f"{self.stage}@{self.version}",
+                **content,
+            }
+        )
+
+    def files_of(self, record: Record) -> Path:
+        """Return the absolute directory where the files of `record` lie."""
+        return self.store.workspace / record.path
+
+    def previous(self, record_type: type[R]) -> R | None:
+        """Return what this stage committed last in this workspace, or None on the first run."""
+        return self.store.previous(self.stage, record_type)
+
+    def seed_for(self, *names: str | int) -> int:
+        """Return the named seed of this stage."""
+        return seed_for(self.seed, self.stage, *names)

@@ -1,0 +1,53 @@
+"""A sample before any modality has looked at it, and the least that every spec says about the samples it describes."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Role = Literal["train", "calibration", "selection", "test"]
+ROLES: tuple[Role, ...] = ("train", "calibration", "selection", "test")
+Origin = Literal["real", "classic", "generated"]
+
+
+@dataclass(frozen=True, slots=True)
+class RawSample:
+    """One labelled sample as the source holds it.
+
+    `content` is None when the source listed the sample but could not read it; `problem` then says why.
+    """
+
+    uri: str
+    class_name: str
+    content: bytes | None
+    given_role: Role | None = None
+    problem: str | None = None
+
+
+class SampleSpec(BaseModel):
+    """What every stored sample of a dataset looks like. A modality adds its own fields; frozen into the checkpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample as a float tensor, without the batch axis."""
+        raise NotImplementedError
+
+
+def content_sha256(content: bytes) -> str:
+    """Return the sha256 hex digest: the address of the content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sample_id_of(sha256: str) -> str:
+    """Return the sample id of a real sample: the first 32 hex digits of its content hash."""
+    return sha256[:32]
+
+
+def synthetic_id(checkpoint_sha256: str, class_name: str, seed: int) -> str:
+    """Return the id of a synthetic sample: a pure function of generator, class and seed, so a re-run is idempotent."""
+    return hashlib.sha256(f"{checkpoint_sha256}:{class_name}:{seed}".encode()).hexdigest()[:32]

@@ -1,0 +1,154 @@
+"""The workspace: finished stages by fingerprint, unfinished ones kept for resumption, one writer at a time.
+
+A stage works in `stages/<name>/<fingerprint>.partial`. Committing writes `record.json` last, syncs, and renames the
+directory to `<fingerprint>`; its existence therefore means that the stage is complete. A killed stage finds its own
+partial directory again, which is all that resuming needs. `LATEST` names the last committed fingerprint of a stage:
+history that growth-aware stages may read (assignments of old files, the checkpoint that still serves).
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from aigc_pipeline.core.errors import LockedError, WorkspaceError
+from aigc_pipeline.core.records import Record
+
+R = TypeVar("R", bound=Record)
+_RECORD = "record.json"
+
+
+class Store:
+    """Finished and unfinished stages of one workspace."""
+
+    def __init__(self, workspace: Path) -> None:
+        """Open a workspace, creating its folder.
+
+        Raises:
+            WorkspaceError: if the folder cannot be created or written.
+        """
+        self.workspace = workspace
+        with translate_os_errors(workspace):
+            (workspace / "stages").mkdir(parents=True, exist_ok=True)
+            probe = workspace / f".writable-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+
+    def directory(self, stage: str, fingerprint: str) -> Path:
+        """Return the directory of a finished stage (it may not exist)."""
+        return self.workspace / "stages" / stage / fingerprint
+
+    def find(self, stage: str, fingerprint: str, record_type: type[R]) -> R | None:
+        """Return the record of a finished stage, or None where it has not finished."""
+        file = self.directory(stage, fingerprint) / _RECORD
+        return record_type.load(file) if file.exists() else None
+
+    def previous(self, stage: str, record_type: type[R]) -> R | None:
+        """Return the record that this stage committed last in this workspace, whatever its fingerprint."""
+        latest = self.workspace / "stages" / stage / "LATEST"
+        return self.find(stage, latest.read_text().strip(), record_type) if latest.exists() else None
+
+    @contextmanager
+    def open_partial(self, stage: str, fingerprint: str) -> Iterator[Path]:
+        """Lock the stage and yield its partial directory; what an earlier, killed try left there is still in it.
+
+        Raises:
+            LockedError: if another process holds the lock.
+            WorkspaceError: on a full disk or a refused write.
+        """
+        partial = self.directory(stage, fingerprint).with_suffix(".partial")
+        with translate_os_errors(self.workspace):
+            partial.mkdir(parents=True, exist_ok=True)
+            with exclusive(self.workspace / "stages" / stage / ".lock", what=f"stage '{stage}'"):
+                yield partial
+
+    def commit(self, stage: str, fingerprint: str, record: Record) -> None:
+        """Turn the partial directory into the finished one. A reader sees all of it or nothing."""
+        final = self.directory(stage, fingerprint)
+        partial = final.with_suffix(".partial")
+        write_atomically(partial / _RECORD, record.model_dump_json(indent=2).encode())
+        for file in partial.rglob("*"):
+            if file.is_file():
+                sync(file)
+        if final.exists():  # a forced re-run of a finished stage: the new one replaces it
+            shutil.rmtree(final)
+        partial.rename(final)
+        sync(final.parent)
+        write_atomically(final.parent / "LATEST", fingerprint.encode())
+
+
+@contextmanager
+def exclusive(lock_file: Path, *, what: str) -> Iterator[None]:
+    """Hold an advisory lock, released by the kernel even when the process is killed.
+
+    Raises:
+        LockedError: naming the holder.
+    """
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            handle.seek(0)
+            holder = handle.read().strip() or "an unknown process"
+            msg = (
+                f"another run ({holder}) is working on {what} in workspace {lock_file.parents[2]}. "
+                "Wait for it to end, or give this run its own folder with --workspace."
+            )
+            raise LockedError(msg) from err
+        handle.truncate(0)
+        handle.write(f"pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        handle.flush()
+        yield
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part of it."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(file)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a directory entry to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_REMEDIES = {
+    errno.EACCES: "no permission to write there. Choose another folder with --workspace, or correct its permissions",
+    errno.EPERM: "no permission to write there. Choose another folder with --workspace, or correct its permissions",
+    errno.EROFS: "the file system is read-only. Choose another folder with --workspace",
+    errno.ENOSPC: "no space left on the device. Free some and run the same command again: finished stages are kept",
+    errno.EDQUOT: "the disk quota is used up. Free some and run the same command again: finished stages are kept",
+    errno.ENOTDIR: "a part of the path is a file. Choose another folder with --workspace",
+    errno.EEXIST: "it exists and is not a folder. Choose another folder with --workspace",
+}
+
+
+@contextmanager
+def translate_os_errors(workspace: Path) -> Iterator[None]:
+    """Turn the disk errors that a user can mend into a WorkspaceError; let every other OSError through.
+
+    Raises:
+        WorkspaceError: with the path and the remedy.
+    """
+    try:
+        yield
+    except OSError as err:
+        remedy = _REMEDIES.get(err.errno or 0)
+        if remedy is None:
+            raise
+        msg = f"cannot write in workspace {workspace} ({err.filename or workspace}): {remedy}."
+        raise WorkspaceError(msg) from err

@@ -1,0 +1,267 @@
+"""What travels from stage to stage. Each record checks its own invariant, so a wrong count cannot be handed on."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from aigc_pipeline.core.records import Record
+from aigc_pipeline.core.samples import ROLES, Role
+from aigc_pipeline.modalities import AnySpec
+
+Counts = dict[str, int]
+
+
+def _conserved(num_in: int, num_kept: int, rejected: Counts, what: str) -> None:
+    if num_in != num_kept + sum(rejected.values()):
+        msg = f"{what}: {num_in} in, {num_kept} kept and {sum(rejected.values())} rejected do not add up"
+        raise ValueError(msg)
+
+
+class SourceListing(Record):
+    """What the source offers right now, by name, size and time: cheap to take, enough to see that something changed."""
+
+    modality: str
+    num_listed: int
+    uri: str
+
+
+class RawDataset(Record):
+    """Every listed sample: its content by hash where it could be read, a ledger row in any case."""
+
+    modality: str
+    source: str
+    classes: tuple[str, ...]
+    num_listed: int
+    num_samples: int
+    num_bytes: int
+    quarantined: Counts
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _conserved(self.num_listed, self.num_samples, self.quarantined, "ingest")
+        return self
+
+
+class CleanDataset(Record):
+    """The samples that survived cleaning, with their duplicate clusters."""
+
+    modality: str
+    classes: tuple[str, ...]
+    num_in: int
+    num_kept: int
+    rejected: Counts
+    num_clusters: int
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _conserved(self.num_in, self.num_kept, self.rejected, "clean")
+        return self
+
+
+class DatasetSplits(Record):
+    """Cells of the four disjoint roles under one spec. `class_counts[role][k]` counts class `classes[k]`."""
+
+    spec: AnySpec
+    classes: tuple[str, ...]
+    class_counts: dict[Role, tuple[int, ...]]
+    num_in: int
+    rejected: Counts
+    test_digest: str
+    """sha256 over the sorted ids of the test samples: what `test_openings` counts by."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _conserved(self.num_in, sum(self.num_samples(role) for role in ROLES), self.rejected, "split")
+        return self
+
+    def num_samples(self, role: Role) -> int:
+        """Return how many samples a role has."""
+        return sum(self.class_counts[role])
+
+
+class Embeddings(Record):
+    """The fitted encoder (also the label referee), the independent judge encoder, and a feature row per real sample."""
+
+    encoder: str
+    encoder_sha256: str
+    judge_encoder: str
+    judge_encoder_sha256: str
+    num_features: int
+    referee_accuracy: float | None = Field(ge=0.0, le=1.0)
+    """Accuracy of the referee on selection samples; None where the encoder has no class head."""
+    trained_on: int
+    refitted: bool
+    """False where an earlier encoder still serves because the dataset has hardly grown."""
+
+
+class ClassPlan(BaseModel):
+    """What is planned for one class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_name: str
+    have: int = Field(ge=0)
+    want: int = Field(ge=0)
+    method: Literal["generate", "vary", "nothing"]
+    expectation: str
+    """One sentence: what to expect and why."""
+
+
+class SynthesisPlan(Record):
+    """How much is wanted per class, by which method, and what it will cost."""
+
+    classes: tuple[ClassPlan, ...]
+    total_samples: int = Field(ge=0)
+    """Real samples the discriminator will be shown: the unit of training time."""
+    samples_per_second: float = Field(ge=0)
+    minutes: float = Field(ge=0)
+    num_bytes: int = Field(ge=0)
+    """Disk space to expect, candidates and published version together."""
+
+    def want(self) -> dict[str, int]:
+        """Return the wanted number per class name."""
+        return {each.class_name: each.want for each in self.classes}
+
+
+class Checkpoint(Record):
+    """A trained generator: weights as safetensors, settings as JSON."""
+
+    family: str
+    spec: AnySpec
+    classes: tuple[str, ...]
+    samples_seen: int
+    num_threads: int
+    weights_sha256: str
+    trained_on: int
+    retrained: bool
+    """False where an earlier checkpoint still serves because the dataset has hardly grown."""
+
+
+class Judge(Record):
+    """Everything a verdict on a candidate depends on, fitted and frozen; and how good the critic is on unseen data."""
+
+    critic_mode: Literal["calibration", "crossfit", "none"]
+    healthy: bool
+    complaints: tuple[str, ...]
+    """Why the critic may not filter by probability; empty when healthy."""
+    ece: float | None
+    brier: float | None
+    auc: float | None
+    z: float | None
+    """Turner's Z-statistic: within about +-2 when calibrated."""
+    mean_ratio: float | None
+    """Mean density ratio over fresh fakes before normalization: 1 for a calibrated ratio with full coverage."""
+    effective_share: float | None
+    """Effective sample size of the ratio, as a share of the fakes."""
+    reliability: tuple[tuple[float, float, int], ...]
+    """Reliability curve on unseen data: mean `p_real`, observed share of reals, number of samples, per bin."""
+    temperature: float
+    """Softmax temperature of the label referee."""
+    copy_threshold: float
+    """Distance under which a candidate counts as a copy of a training sample."""
+    acceptance: dict[str, float]
+    """Share of pilot candidates that passed every gate but the quota, per class."""
+    state_sha256: str
+
+
+class CandidateSet(Record):
+    """Synthetic samples before any gate, one distinct seed each."""
+
+    num_samples: int
+    class_counts: Counts
+    checkpoint_sha256: str
+
+
+class ScoredSet(Record):
+    """Candidates with their numbers: one column per scorer output."""
+
+    num_samples: int
+    columns: tuple[str, ...]
+    ranges: dict[str, tuple[float, float]]
+
+
+class FilteredSet(Record):
+    """Candidates with their verdict: accepted, or the first gate that refused them."""
+
+    num_in: int
+    num_kept: int
+    rejected: Counts
+    kept_by_class: Counts
+    shortfall: Counts
+    """Wanted minus accepted, per class; only classes that fell short."""
+    filtered_by_probability: bool
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _conserved(self.num_in, self.num_kept, self.rejected, "filter")
+        return self
+
+
+class Estimate(BaseModel):
+    """A number with its interval. `ci_low` and `ci_high` are None where no interval is defined for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int
+
+
+Outcome = Literal["helps", "harms", "does_not_help", "not_enough_evidence"]
+
+
+class Verdict(BaseModel):
+    """Does adding the accepted samples help a downstream model, beyond the best baseline without synthesis?"""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    outcome: Outcome
+    sentence: str
+    baseline: str
+    """The arm that was fixed before the test set was read."""
+    uplift: Estimate
+    """Balanced accuracy, chosen baseline + synthetic minus chosen baseline, in [-1, 1]."""
+    standard_error: float
+    smallest_detectable: float
+    """The effect that this test would have found four times out of five."""
+    alpha: float
+    test_opening: int
+    """How often this test set has now answered a new question."""
+    dose: float
+    """Share of synthetic rows in a training batch."""
+    loss_weight: float
+
+
+class EvalReport(Record):
+    """Everything measured: fidelity in the judge encoder, train-on-synthetic accuracy, uplift and the verdict."""
+
+    metrics: dict[str, Estimate]
+    """Keys are `<what>/<which set>`, e.g. `frechet_distance/after`."""
+    arms: dict[str, Estimate]
+    """Balanced accuracy on test per arm."""
+    per_class: tuple[dict[str, str | int | float | None], ...]
+    verdict: Verdict | None
+    """None where nothing was accepted, so that there was nothing to test."""
+    memorised: bool
+    """True when the set-level memorisation screen failed."""
+    memorisation_z: float | None
+    judge_encoder: str
+    test_digest: str
+    test_openings: dict[str, int]
+
+
+class Manifest(Record):
+    """A published version, or the reason why none was published."""
+
+    version: str | None
+    directory: str | None
+    """Version directory relative to the workspace; None when nothing was published."""
+    table_sha256: str | None
+    num_real: int
+    num_synthetic: int
+    num_recommended: int
+    reason: str
+    """Why this was published as it is, or why not."""
+    sentence: str
+    """The verdict in one sentence."""
