@@ -80,6 +80,10 @@ class Modality(Protocol[S]):
         """Return how a page shows each sample: a self-contained HTML fragment."""
         ...
 
+    def grid(self, cells: pa.Array, spec: S, columns: int) -> bytes | None:
+        """Return a PNG of the samples in rows of `columns`, for progress; None where a picture makes no sense."""
+        ...
+
     def network(self, spec: S, out_features: int) -> nn.Module:
         """Return the default small network `[n, *shape] -> [n, out_features]`: encoder, referee, downstream model."""
         ...

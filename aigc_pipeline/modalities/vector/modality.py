@@ -76,6 +76,10 @@ class VectorModality:
         points = cells_to_numpy(cells, spec.shape)
         return ["<code>" + ", ".join(f"{value:.3g}" for value in point) + "</code>" for point in points]
 
+    def grid(self, cells: pa.Array, spec: VectorSpec, columns: int) -> bytes | None:  # noqa: ARG002 - nothing to draw
+        """Return None."""
+        return None
+
     def network(self, spec: VectorSpec, out_features: int) -> nn.Module:
         """Return a multilayer perceptron with two hidden layers."""
         return nn.Sequential(

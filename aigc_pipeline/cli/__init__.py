@@ -1,0 +1,228 @@
+"""The `aigc` command: parsing, a console, nothing else. Heavy libraries load inside the commands, so `--help` is quick."""
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from aigc_pipeline import __version__
+from aigc_pipeline.core.errors import PipelineError
+
+if TYPE_CHECKING:
+    from aigc_pipeline.cli.console import ConsoleReporter
+    from aigc_pipeline.config import PipelineConfig
+
+__all__ = ["GLOBAL_FLAGS", "app", "main", "user_errors"]
+
+Preset = Literal[
+    "default", "smoke", "demo", "thorough"
+]  # config.Preset, repeated: config is heavy. A test compares them.
+GLOBAL_FLAGS = ("--traceback", "--quiet", "-q")
+_INTERRUPTED = 130  # what shells report for SIGINT
+
+app = typer.Typer(
+    name="aigc",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Augment a labelled dataset with synthetic samples, measure whether they help, and publish what does.",
+)
+
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SOURCE", help="A folder with one sub-folder per class, or the word 'digits'.", show_default=False
+    ),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="YAML file of settings.", show_default=False)
+]
+Workspace = Annotated[
+    Path, typer.Option("--workspace", "-w", metavar="FOLDER", help="Where stages and versions are kept.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override",
+        "-o",
+        metavar="KEY=VALUE",
+        help="A dotted setting: train.max_minutes=60. Repeatable; wins over the file.",
+    ),
+]
+PresetName = Annotated[Preset, typer.Option("--preset", help="How much time to spend.")]
+Size = Annotated[int | None, typer.Option("--size", help="Side of a sample (split.size).", show_default=False)]
+Seed = Annotated[int | None, typer.Option("--seed", help="Root of every random act.", show_default=False)]
+DEFAULT_WORKSPACE = Path("workspace")
+
+
+@dataclass(frozen=True)
+class _Globals:
+    traceback: bool = False
+    quiet: bool = False
+
+
+@app.callback()
+def _set_globals(
+    context: typer.Context,
+    *,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error arose.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"aigc {__version__}")
+        raise typer.Exit
+    context.obj = _Globals(traceback, quiet)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    source: Source = None,
+    *,
+    config: ConfigFile = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    override: Overrides = None,
+    preset: PresetName = "default",
+    size: Size = None,
+    seed: Seed = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan.")] = False,
+) -> None:
+    """Run or resume everything: from SOURCE to a published version. The same command again goes on where it stopped."""
+    with _reporting(context) as reporter:
+        settings = _load(source, config, preset, overrides=override or (), size=size, seed=seed)
+        (_plan if dry_run else _augment)(settings, workspace, reporter)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    source: Source = None,
+    *,
+    config: ConfigFile = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    override: Overrides = None,
+    preset: PresetName = "default",
+    size: Size = None,
+    seed: Seed = None,
+) -> None:
+    """Show what would be synthesized per class and what it would cost: `run --dry-run`."""
+    with _reporting(context) as reporter:
+        settings = _load(source, config, preset, overrides=override or (), size=size, seed=seed)
+        _plan(settings, workspace, reporter)
+
+
+@app.command()
+def inspect(
+    context: typer.Context,
+    source: Source = None,
+    *,
+    config: ConfigFile = None,
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace", "-w", metavar="FOLDER", help="Keep what was read here.", show_default="a temporary folder"
+        ),
+    ] = None,
+    override: Overrides = None,
+) -> None:
+    """Show what a run would see in SOURCE: classes, sizes, unreadable files, duplicates. Nothing is trained."""
+    with _reporting(context) as reporter, tempfile.TemporaryDirectory(prefix="aigc-inspect-") as temporary:
+        from aigc_pipeline.cli.inspection import inspect_source  # noqa: PLC0415 - heavy
+
+        settings = _load(source, config, "default", overrides=override or ())
+        inspect_source(settings, workspace=workspace or Path(temporary), reporter=reporter)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    place: Annotated[
+        Path, typer.Argument(metavar="PLACE", help="A workspace (its latest version) or a version directory.")
+    ] = DEFAULT_WORKSPACE,
+) -> None:
+    """Show a published version: verdict, rows per class, files."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.showing import show_version  # noqa: PLC0415 - heavy
+
+        show_version(place, reporter=reporter)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line. Global flags count wherever they stand: people append `--traceback` to what just failed."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    flags = [each for each in given if each in GLOBAL_FLAGS]
+    app([*flags, *(each for each in given if each not in GLOBAL_FLAGS)], prog_name="aigc")
+
+
+@contextmanager
+def user_errors(*, traceback: bool) -> Iterator[None]:
+    """Turn what a user can mend into a message on standard error and exit code 1, an interrupt into 130.
+
+    Anything else is a bug and keeps its traceback.
+    """
+    try:
+        yield
+    except PipelineError as err:
+        if traceback:
+            raise
+        typer.secho(f"{type(err).__name__}: {err}", err=True, fg="red")
+        raise typer.Exit(1) from err
+    except KeyboardInterrupt as err:
+        typer.secho("\ninterrupted; run the same command again to resume", err=True, fg="yellow")
+        raise typer.Exit(_INTERRUPTED) from err
+
+
+@contextmanager
+def _reporting(context: typer.Context) -> Iterator["ConsoleReporter"]:
+    from aigc_pipeline.cli.console import ConsoleReporter  # noqa: PLC0415 - rich loads when something is printed
+
+    flags: _Globals = context.obj or _Globals()
+    with user_errors(traceback=flags.traceback), ConsoleReporter(quiet=flags.quiet) as reporter:
+        yield reporter
+
+
+def _load(
+    source: str | None,
+    config: Path | None,
+    preset: Preset,
+    *,
+    overrides: Sequence[str],
+    size: int | None = None,
+    seed: int | None = None,
+) -> "PipelineConfig":
+    from aigc_pipeline.config import load_config  # noqa: PLC0415 - heavy
+
+    named = {"split.size": size, "seed": seed}
+    own = [f"{path}={value}" for path, value in named.items() if value is not None]
+    return load_config(file=config, source=source, preset=preset, overrides=[*own, *overrides])
+
+
+def _augment(settings: "PipelineConfig", workspace: Path, reporter: "ConsoleReporter") -> None:
+    from aigc_pipeline.cli.outcome import print_outcome  # noqa: PLC0415
+    from aigc_pipeline.core.context import Context  # noqa: PLC0415
+    from aigc_pipeline.core.store import Store  # noqa: PLC0415
+    from aigc_pipeline.pipeline import run_pipeline  # noqa: PLC0415
+
+    context = Context(Store(workspace), settings.seed, settings.runtime, reporter)
+    manifest = run_pipeline(settings, context=context)
+    print_outcome(reporter.console, manifest, workspace=workspace, computed=reporter.computed)
+
+
+def _plan(settings: "PipelineConfig", workspace: Path, reporter: "ConsoleReporter") -> None:
+    from aigc_pipeline.cli.outcome import print_plan, report_plan  # noqa: PLC0415
+    from aigc_pipeline.core.context import Context  # noqa: PLC0415
+    from aigc_pipeline.core.store import Store  # noqa: PLC0415
+    from aigc_pipeline.pipeline import plan_pipeline  # noqa: PLC0415
+
+    context = Context(Store(workspace), settings.seed, settings.runtime, reporter)
+    planned = plan_pipeline(settings, context=context)
+    if "plan" not in reporter.computed:
+        report_plan(reporter, planned)
+    print_plan(reporter.console, planned)

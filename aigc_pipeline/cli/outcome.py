@@ -1,0 +1,124 @@
+"""What a person reads when a run has ended: the verdict, where the files lie, and three commands worth typing next."""
+
+import shlex
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from aigc_pipeline.cli.console import duration
+from aigc_pipeline.core.reporting import Reporter, Scalar
+
+if TYPE_CHECKING:
+    from aigc_pipeline.records import Manifest, SynthesisPlan
+
+TABLE = "metadata.parquet"
+REPORT = "report.html"
+
+
+def print_outcome(
+    console: Console, manifest: "Manifest", *, workspace: Path, computed: Collection[str] | None = None
+) -> None:
+    """Print the end of a run. `computed` names the stages that it computed; None where that is not known."""
+    console.print()
+    console.print(Text(manifest.sentence, style="bold"), soft_wrap=True)
+    if manifest.reason != manifest.sentence:
+        _line(console, manifest.reason)
+    if computed is not None and "publish" not in computed:
+        _line(console, "Nothing new: every input and setting is as before, so the earlier result still stands.")
+    console.print()
+    for line in path_lines(manifest, workspace):
+        _line(console, line)
+    print_commands(console, next_commands(manifest, workspace))
+
+
+def markdown_outcome(manifest: "Manifest", *, workspace: Path) -> str:
+    """Return the end of a run as markdown, for a page that shows it."""
+    lines = [f"**{manifest.sentence}**", ""]
+    if manifest.reason != manifest.sentence:
+        lines += [manifest.reason, ""]
+    lines += [f"- {line}" for line in path_lines(manifest, workspace)]
+    commands = [f"# {purpose}\n{command}" for purpose, command in next_commands(manifest, workspace)]
+    return "\n".join([*lines, "", "```sh", *commands, "```"])
+
+
+def print_plan(console: Console, planned: "SynthesisPlan") -> None:
+    """Print what a full run would do, in one sentence."""
+    console.print()
+    _line(console, describe_plan(planned))
+
+
+def describe_plan(planned: "SynthesisPlan") -> str:
+    """Return what a full run would do, in one sentence."""
+    want, size = sum(planned.want().values()), planned.num_bytes / 1e6
+    cost = f"about {duration(60 * planned.minutes)} of training and {size:,.1f} MB on disk"
+    return f"A full run would aim at {want:,} accepted samples: {cost}. No generator was trained."
+
+
+def report_plan(reporter: Reporter, planned: "SynthesisPlan") -> None:
+    """Show the per-class plan again, for a run in which the stage was reused and said nothing."""
+    rows: list[Mapping[str, Scalar]] = [
+        {"class": each.class_name, "have": each.have, "want": each.want, "method": each.method, "why": each.expectation}
+        for each in planned.classes
+    ]
+    reporter.table("plan", rows)
+
+
+def print_commands(console: Console, commands: Collection[tuple[str, str]]) -> None:
+    """Print what to type next, with what each command is for."""
+    console.print()
+    console.print(Text("Worth typing next:", style="bold"))
+    for purpose, command in commands:
+        console.print(Text(f"  # {purpose}", style="dim"))
+        _line(console, f"  {command}")
+
+
+def next_commands(manifest: "Manifest", workspace: Path) -> list[tuple[str, str]]:
+    """Return (purpose, command) for what one usually wants next."""
+    place = shlex.quote(str(workspace))
+    if manifest.directory is None:
+        return [
+            ("what was planned and measured", f"aigc show {place}"),
+            ("publish whatever the verdict is", f"aigc run ... --workspace {place} -o publish.when=always"),
+            ("give the generator more time", f"aigc run ... --workspace {place} -o train.max_minutes=60"),
+        ]
+    directory = workspace / manifest.directory
+    return [
+        ("rows per class, verdict, files", f"aigc show {place}"),
+        ("the rows to train on, as a DataFrame", read_command(directory)),
+        ("the report in a browser", open_command(directory / REPORT)),
+    ]
+
+
+def read_command(directory: Path) -> str:
+    """Return a shell command that reads a version."""
+    code = f"import aigc_pipeline as a; print(a.read_manifest({str(directory)!r}))"
+    return f"python -c {shlex.quote(code)}" if "'" not in code else f'python -c "{code}"'
+
+
+def open_command(file: Path) -> str:
+    """Return a shell command that opens a file in the browser, on any system with Python."""
+    return f"python -m webbrowser {shlex.quote(file.resolve().as_uri())}"
+
+
+def path_lines(manifest: "Manifest", workspace: Path) -> list[str]:
+    """Return what was published and where, a line each."""
+    if manifest.directory is None:
+        return [f"Nothing was published. The stages are kept in {workspace / 'stages'}."]
+    directory = workspace / manifest.directory
+    return [
+        f"Version   {manifest.version}: {_counts(manifest)}",
+        f"Manifest  {directory / TABLE}",
+        f"Report    {directory / REPORT}",
+    ]
+
+
+def _counts(manifest: "Manifest") -> str:
+    synthetic = f"{manifest.num_synthetic:,} synthetic rows"
+    return f"{manifest.num_real:,} real and {synthetic}, {manifest.num_recommended:,} of them recommended"
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(Text(text), soft_wrap=True)

@@ -1,0 +1,20 @@
+"""Is this sample different from every earlier candidate of its class?"""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from aigc_pipeline.core.strict import Member
+from aigc_pipeline.gates.base import Mask
+
+
+class Distinct(Member):
+    """Refuse repeats. Compares with earlier candidates, accepted or not, so that no other gate can change the answer."""
+
+    handles: ClassVar[frozenset[str] | None] = None
+    kind: Literal["distinct"] = "distinct"
+
+    def judge(self, table: pa.Table) -> Mask:
+        """Read `nearest_earlier_distance` and `distinct_threshold`."""
+        return np.asarray(table["nearest_earlier_distance"].to_numpy() > table["distinct_threshold"].to_numpy())

@@ -1,0 +1,30 @@
+"""Does an independent referee, trained on real data alone, see the class that was asked for?"""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from aigc_pipeline.core.strict import Member
+from aigc_pipeline.gates.base import Mask
+
+
+class LabelAgreement(Member):
+    """Large classes need the referee's first choice; small ones, where it is weak, only a minimum probability."""
+
+    handles: ClassVar[frozenset[str] | None] = None
+    kind: Literal["label_agreement"] = "label_agreement"
+    min_class_size: int = Field(default=25, ge=0)
+    """Training samples from which a class counts as large."""
+    min_probability: float = Field(default=0.1, ge=0, le=1)
+    """What a small class needs."""
+
+    def judge(self, table: pa.Table) -> Mask:
+        """Read `label`, `label_predicted`, `label_probability` and `class_have`; without a referee all pass."""
+        predicted = table["label_predicted"]
+        if predicted.null_count == len(predicted):
+            return np.ones(len(table), bool)
+        agrees = predicted.to_numpy() == table["label"].to_numpy()
+        likely = table["label_probability"].to_numpy() >= self.min_probability
+        return np.where(table["class_have"].to_numpy() >= self.min_class_size, agrees, likely)

@@ -1,0 +1,107 @@
+"""Finished records back into working objects: encoders, the synthesizer, the scoring bench. Stages share it; rebuild will too."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.data.loader import LabelledCells, load_cells
+from aigc_pipeline.data.shards import cells_to_numpy, read_table
+from aigc_pipeline.features import AnyEncoder, FittedEncoder, load_fitted
+from aigc_pipeline.generators import AnyGenerator
+from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
+from aigc_pipeline.generators.weights import load_networks
+from aigc_pipeline.modalities import modality_of
+from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, SynthesisPlan
+from aigc_pipeline.scorers import Bench, TrainReference
+from aigc_pipeline.training.devices import device_of
+
+M = TypeVar("M")
+FloatArray = NDArray[np.float32]
+_SCORING_BATCH = 8 * CHUNK_SIZE
+
+
+def open_encoder(context: Context, splits: DatasetSplits, embeddings: Embeddings, name: str) -> FittedEncoder:
+    """Read back `encoder` or `judge`."""
+    folder = context.files_of(embeddings)
+    return load_fitted(
+        read_member(folder / f"{name}.json", AnyEncoder),
+        folder / f"{name}.safetensors",
+        spec=splits.spec,
+        num_classes=len(splits.classes),
+        num_train=embeddings.trained_on,
+        device=device_of(context.runtime),
+    )
+
+
+def open_synthesizer(
+    context: Context, planned: SynthesisPlan, splits: DatasetSplits, checkpoint: Checkpoint
+) -> Synthesizer:
+    """Read back the trained family with the training split beside it."""
+    device = device_of(context.runtime)
+    folder = context.files_of(checkpoint)
+    generator: AnyGenerator = read_member(folder / "generator.json", AnyGenerator)
+    networks = load_networks(
+        generator,
+        folder / "generator.safetensors",
+        spec=checkpoint.spec,
+        num_classes=len(checkpoint.classes),
+        sha256=checkpoint.weights_sha256,
+        device=device,
+    )
+    varied = frozenset(label for label, each in enumerate(planned.classes) if each.method == "vary")
+    return Synthesizer(generator, networks, splits.spec, load_train(context, splits), varied, device)
+
+
+def open_bench(
+    context: Context, splits: DatasetSplits, embeddings: Embeddings, synthesizer: Synthesizer
+) -> Bench:
+    """Put encoders, discriminator and training split side by side."""
+    train = synthesizer.train
+    features = read_table(context.files_of(embeddings) / "features-train.arrow")
+    return Bench(
+        open_encoder(context, splits, embeddings, "encoder"),
+        open_encoder(context, splits, embeddings, "judge"),
+        lambda cells, labels: discriminate(synthesizer, cells, labels),
+        TrainReference(
+            train.ids,
+            modality_of(splits.spec).views(train.cells, splits.spec)[0],
+            feature_rows(features, "judge_feature"),
+        ),
+    )
+
+
+@torch.no_grad()
+def discriminate(synthesizer: Synthesizer, cells: pa.Array, labels: NDArray[np.int64]) -> FloatArray | None:
+    """Return the discriminator's logits on stored cells, or None for a family without one."""
+    modality, parts = modality_of(synthesizer.spec), []
+    for start in range(0, len(cells), _SCORING_BATCH):
+        x = modality.to_tensor(cells.slice(start, _SCORING_BATCH), synthesizer.spec).to(synthesizer.device)
+        y = torch.from_numpy(labels[start : start + _SCORING_BATCH]).to(synthesizer.device)
+        logits = synthesizer.generator.d_logit(synthesizer.networks, x, y)
+        if logits is None:
+            return None
+        parts.append(logits.float().cpu().numpy())
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def load_train(context: Context, splits: DatasetSplits) -> LabelledCells:
+    """Read the training role."""
+    return load_cells(context.files_of(splits) / "train.arrow")
+
+
+def feature_rows(table: pa.Table, column: str) -> FloatArray:
+    """Return a feature column as `[n, d]`."""
+    cells = table[column].combine_chunks()
+    return np.asarray(cells_to_numpy(cells, (cells.type.list_size,)), np.float32)
+
+
+def read_member(file: Path, union: type[M] | object) -> M:
+    """Read settings that a stage stored beside its weights."""
+    member: M = TypeAdapter(union).validate_json(file.read_bytes())
+    return member

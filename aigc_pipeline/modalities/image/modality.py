@@ -1,0 +1,163 @@
+"""The `image` modality: the verbs, each a few lines over `decoding`, `encoding`, `views`, `variation` and `network`."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from aigc_pipeline.core.errors import ConfigError, DataError
+from aigc_pipeline.data.shards import cells_from_numpy, cells_to_numpy
+from aigc_pipeline.modalities.base import Facts, FloatArray, Reject, Variation
+from aigc_pipeline.modalities.image.decoding import fit_picture, read_picture
+from aigc_pipeline.modalities.image.encoding import img_tag, png
+from aigc_pipeline.modalities.image.network import small_network
+from aigc_pipeline.modalities.image.spec import SYMMETRIES, ImageSpec
+from aigc_pipeline.modalities.image.variation import draw_variation, vary
+from aigc_pipeline.modalities.image.views import shifted_views
+
+_MIN_FITTED_PX, _MAX_FITTED_PX = 8, 64
+_MAX_SIZE_PX = 256
+
+
+class ImageModality:
+    """See `Modality` for what each verb promises."""
+
+    kind: ClassVar[str] = "image"
+    extensions: ClassVar[frozenset[str]] = frozenset(
+        {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".mpo"}
+    )
+    folder: ClassVar[str] = "images"
+    suffix: ClassVar[str] = ".png"
+    tolerance: ClassVar[float] = 1 / 255
+
+    def inspect(self, content: bytes) -> Facts | Reject:
+        """Decode fully; return size, mode, format, whether it is grey, and mean and deviation of its luma (0..255)."""
+        picture = read_picture(content)
+        if isinstance(picture, Reject):
+            return picture
+        mean, std = _luma_moments(picture.pixels)
+        return {
+            "width": picture.pixels.width,
+            "height": picture.pixels.height,
+            "mode": picture.file_mode,
+            "format": picture.file_format,
+            "is_grey": _is_grey(picture.pixels),
+            "luma_mean": mean,
+            "luma_std": std,
+        }
+
+    def fit(self, facts: pa.Table, *, size: int | None = None, symmetries: tuple[str, ...] = ()) -> ImageSpec:
+        """Choose a square of the power of two nearest to the median short side, grey when every picture is.
+
+        Raises:
+            ConfigError: if `size` is outside 8..256 or a symmetry is unknown.
+            DataError: if there is no picture to choose from.
+        """
+        if unknown := sorted(set(symmetries) - set(SYMMETRIES)):
+            msg = f"unknown symmetries {unknown} of pictures; legal are {list(SYMMETRIES)}"
+            raise ConfigError(msg)
+        if not len(facts):
+            msg = "there is no picture to choose the size from; the training split is empty"
+            raise DataError(msg)
+        side = _side_from(facts) if size is None else _checked(size)
+        return ImageSpec(
+            height=side,
+            width=side,
+            channels=1 if all(facts["is_grey"].to_pylist()) else 3,
+            symmetries=tuple(symmetry for symmetry in SYMMETRIES if symmetry in symmetries),
+        )
+
+    def decode(self, contents: Sequence[bytes], spec: ImageSpec) -> pa.Array:
+        """Cut the centre to the spec's aspect and resize it.
+
+        Raises:
+            DataError: if a content cannot be decoded, which `inspect` would have said.
+        """
+        pixels = np.empty((len(contents), *spec.cell_shape), np.uint8)
+        for index, content in enumerate(contents):
+            picture = read_picture(content)
+            if isinstance(picture, Reject):
+                msg = f"picture {index} of {len(contents)} cannot be decoded: {picture.message}. Run ingest again."
+                raise DataError(msg)
+            pixels[index] = fit_picture(picture.pixels, height=spec.height, width=spec.width, channels=spec.channels)
+        return cells_from_numpy(pixels)
+
+    def to_tensor(self, cells: pa.Array, spec: ImageSpec) -> Float[Tensor, "n c h w"]:
+        """Map 0..255 to [-1, 1]."""
+        pixels = torch.from_numpy(_pixels(cells, spec).astype(np.float32))
+        return (pixels / 127.5 - 1).movedim(-1, 1).contiguous()
+
+    def from_tensor(self, x: Float[Tensor, "n c h w"], spec: ImageSpec) -> pa.Array:
+        """Clamp to [-1, 1] and round to the nearest of 256 steps."""
+        values = ((x.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        return cells_from_numpy(values.movedim(1, -1).cpu().numpy().reshape(-1, *spec.cell_shape))
+
+    def views(self, cells: pa.Array, spec: ImageSpec) -> list[FloatArray]:
+        """Return the pictures in [0, 1], their shifts by 1 px (2 px from 28 px on), and the same for legal mirrorings."""
+        return shifted_views(_pixels(cells, spec), spec.symmetries)
+
+    def encode(self, cells: pa.Array, spec: ImageSpec) -> list[bytes] | None:
+        """Return PNG files."""
+        return [png(pixels) for pixels in _pixels(cells, spec)]
+
+    def columns(self, cells: pa.Array, spec: ImageSpec) -> pa.Table:
+        """Return the columns `width` and `height`, in px."""
+        return pa.table(
+            {
+                "width": pa.array(np.full(len(cells), spec.width, np.int32)),
+                "height": pa.array(np.full(len(cells), spec.height, np.int32)),
+            }
+        )
+
+    def html(self, cells: pa.Array, spec: ImageSpec) -> list[str]:
+        """Show each picture at 64 px or more, with hard pixel edges."""
+        return [img_tag(pixels) for pixels in _pixels(cells, spec)]
+
+    def network(self, spec: ImageSpec, out_features: int) -> nn.Module:
+        """Return a convolutional network of 3 to 5 layers without batch statistics."""
+        return small_network(spec, out_features)
+
+    def draw_variation(self, num_samples: int, generator: torch.Generator, spec: ImageSpec) -> Variation:
+        """Draw legal mirrorings, small rotations, scales and shifts, and an elastic field."""
+        return draw_variation(num_samples, generator, spec)
+
+    def vary(self, x: Float[Tensor, "n c h w"], variation: Variation, spec: ImageSpec) -> Float[Tensor, "n c h w"]:
+        """Resample each picture once, through all of its variation."""
+        return vary(x, variation, spec)
+
+
+def _pixels(cells: pa.Array, spec: ImageSpec) -> NDArray[np.uint8]:
+    return cells_to_numpy(cells, spec.cell_shape).astype(np.uint8, copy=False)
+
+
+def _luma_moments(image: Image.Image) -> tuple[float, float]:
+    counts = np.array(image.convert("L").histogram(), np.float64)
+    levels = np.arange(256)
+    mean = float(counts @ levels / counts.sum())
+    return mean, float(np.sqrt(counts @ np.square(levels - mean) / counts.sum()))
+
+
+def _is_grey(image: Image.Image) -> bool:
+    if image.mode == "L":
+        return True
+    pixels = np.asarray(image)
+    return bool((pixels == pixels[..., :1]).all())
+
+
+def _side_from(facts: pa.Table) -> int:
+    short_sides = np.minimum(facts["width"].to_numpy(), facts["height"].to_numpy())
+    nearest = 2 ** round(float(np.log2(np.median(short_sides))))
+    return min(max(nearest, _MIN_FITTED_PX), _MAX_FITTED_PX)
+
+
+def _checked(size: int) -> int:
+    if not _MIN_FITTED_PX <= size <= _MAX_SIZE_PX:
+        msg = f"a picture's size must be from {_MIN_FITTED_PX} to {_MAX_SIZE_PX} px, not {size}"
+        raise ConfigError(msg)
+    return size

@@ -1,0 +1,145 @@
+"""The stages in order: the table of contents of the project. Data travels one way, and this is the only place that says so.
+
+Who runs a stage (a terminal, a Prefect flow, a test) passes in a `Runner`; what a stage answers is reused by
+fingerprint = its settings + the fingerprints of its inputs + its STAGE_VERSION + the root seed.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar, get_type_hints
+
+from aigc_pipeline.config import PipelineConfig
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.records import Record
+from aigc_pipeline.core.strict import Settings, digest_of
+from aigc_pipeline.records import Manifest, SynthesisPlan
+from aigc_pipeline.stages.calibrate import calibrate
+from aigc_pipeline.stages.clean import clean
+from aigc_pipeline.stages.embed import embed
+from aigc_pipeline.stages.evaluate import evaluate
+from aigc_pipeline.stages.filter import filter_candidates
+from aigc_pipeline.stages.ingest import ingest, list_source
+from aigc_pipeline.stages.plan import plan
+from aigc_pipeline.stages.publish import publish
+from aigc_pipeline.stages.score import score
+from aigc_pipeline.stages.split import split
+from aigc_pipeline.stages.synthesize import synthesize
+from aigc_pipeline.stages.train import train
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Record)
+R_co = TypeVar("R_co", bound=Record, covariant=True)
+
+
+class Runner(Protocol):
+    """How to call a stage: directly, as a Prefect task, under a profiler."""
+
+    def __call__(self, stage: "BoundStage[P, R]", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return `stage(*args)`, or what the store already has for it."""
+        ...
+
+
+def run_pipeline(config: PipelineConfig, *, context: Context, call: Runner | None = None) -> Manifest:
+    """Run or resume all stages and return what was published, or why nothing was."""
+    run = StageCaller(context, call or call_directly)
+    splits, embeddings, planned = _prepare(config, run)
+    checkpoint = run(train, config.train, planned, splits)
+    judge = run(calibrate, config.calibrate, config.filter, planned, splits, embeddings, checkpoint)
+    candidates = run(synthesize, config.synthesize, planned, splits, checkpoint, judge)
+    scored = run(score, config.score, planned, splits, embeddings, checkpoint, judge, candidates)
+    filtered = run(filter_candidates, config.filter, planned, judge, scored)
+    report = run(evaluate, config.evaluate, splits, embeddings, judge, candidates, scored, filtered)
+    return run(publish, config.publish, splits, planned, checkpoint, judge, candidates, filtered, report)
+
+
+def plan_pipeline(config: PipelineConfig, *, context: Context, call: Runner | None = None) -> SynthesisPlan:
+    """Run up to the plan: what would be synthesized, at what cost. Nothing expensive is trained."""
+    return _prepare(config, StageCaller(context, call or call_directly))[2]
+
+
+def _prepare(config: PipelineConfig, run: "StageCaller"):  # type: ignore[no-untyped-def] # noqa: ANN202
+    raw = run(ingest, config.ingest, list_source(context=run.context, config=config.ingest))
+    cleaned = run(clean, config.clean, raw)
+    splits = run(split, config.split, raw, cleaned)
+    planned = run(plan, config.plan, config.train.recipe(), splits)
+    return splits, run(embed, config.embed, splits), planned
+
+
+@dataclass(frozen=True)
+class BoundStage(Generic[P, R_co]):
+    """A stage with its context: calling it answers from the store or computes and commits."""
+
+    function: Callable[Concatenate[Context, P], R_co]
+    context: Context
+
+    @property
+    def name(self) -> str:
+        """The stage's module name: `train`, `filter`, ..."""
+        return self.function.__module__.rpartition(".")[2]
+
+    def find(self, *args: P.args, **kwargs: P.kwargs) -> R_co | None:
+        """Return the finished record, or None where the stage has yet to run."""
+        assert not kwargs, "stages take positional inputs"
+        record = self.context.store.find(self.name, self._fingerprint(*args), self._record_type())
+        return record  # type: ignore[return-value] # the type is the function's own return annotation
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Return the finished record, computing it first where needed."""
+        reporter = self.context.reporter
+        if (found := self.find(*args, **kwargs)) is not None:
+            reporter.stage(self.name, "reused", 0.0)
+            return found
+        started = time.monotonic()
+        reporter.stage(self.name, "started", 0.0)
+        fingerprint = self._fingerprint(*args)
+        with self.context.store.open_partial(self.name, fingerprint) as partial:
+            if (found := self.find(*args, **kwargs)) is not None:  # another run finished it while we waited
+                return found
+            record = self.function(
+                self.context.for_stage(self.name, self._version(), fingerprint, partial), *args, **kwargs
+            )
+            self.context.store.commit(self.name, fingerprint, record)
+        reporter.stage(self.name, "finished", time.monotonic() - started)
+        return record
+
+    def _record_type(self) -> type[Record]:
+        record_type: type[Record] = get_type_hints(self.function)["return"]
+        return record_type
+
+    def _version(self) -> int:
+        version: int = sys.modules[self.function.__module__].STAGE_VERSION
+        return version
+
+    def _fingerprint(self, *inputs: object) -> str:
+        return digest_of([self.name, self._version(), self.context.seed, [_identity(each) for each in inputs]])
+
+
+def _identity(value: object) -> str:
+    if isinstance(value, Record):
+        return value.fingerprint
+    if isinstance(value, Settings):
+        return value.digest()
+    msg = f"a stage input must be settings or a record, not {type(value).__name__}"
+    raise TypeError(msg)
+
+
+@dataclass(frozen=True)
+class StageCaller:
+    """Binds stages to one context and hands them to the runner."""
+
+    context: Context
+    call: Runner
+
+    def __call__(
+        self, stage: Callable[Concatenate[Context, P], R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run one stage; the type checker refuses records in a wrong order."""
+        bound: BoundStage[P, R] = BoundStage(stage, self.context)
+        return self.call(bound, *args, **kwargs)
+
+
+def call_directly(stage: BoundStage[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """The simplest runner."""
+    return stage(*args, **kwargs)

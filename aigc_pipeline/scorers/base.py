@@ -1,0 +1,89 @@
+"""What a scorer is: candidates in, columns out; a pure function of (sample, judge). And what it is given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aigc_pipeline.core.samples import content_sha256
+
+FloatArray = NDArray[np.float32]
+Columns = Mapping[str, NDArray[np.generic] | list[str]]
+
+
+@dataclass(frozen=True)
+class ScoringBatch:
+    """What all scorers share about n candidates, computed once."""
+
+    labels: NDArray[np.int64]
+    views: list[FloatArray]
+    features: FloatArray
+    judge_features: FloatArray
+    referee_logits: FloatArray | None
+    d_logit: FloatArray | None
+    parents: NDArray[np.int64]
+    """Row of the parent in the training split, -1 for none."""
+    coins: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class JudgeState:
+    """Everything fitted that a verdict depends on. Arrays and numbers only; stored as one `.npz` without pickle."""
+
+    critic_weights: NDArray[np.float64]
+    """`[d]`, or `[d + 1]` with the discriminator's logit last; empty where there is no critic."""
+    critic_bias: float
+    uses_d_logit: bool
+    d_offset: NDArray[np.float64]
+    """`[classes]`: what a relativistic loss leaves undefined, taken out before the critic reads the logit."""
+    d_scale: float
+    platt_slope: float
+    platt_intercept: float
+    log_mean_ratio: NDArray[np.float64]
+    """`[classes]`: log of the mean ratio over pilot fakes; subtracted, so that ratios average 1 per class."""
+    acceptance_constant: NDArray[np.float64]
+    """`[classes]`: c of optimal budgeted rejection sampling, frozen on the pilot."""
+    filters_by_probability: bool
+    holdout_logits: NDArray[np.float64]
+    """Sorted out-of-fold calibrated logits of hold-out reals."""
+    temperature: float
+    copy_threshold: float
+    distinct_threshold: float
+    class_have: NDArray[np.int64]
+
+    def save(self, file: Path) -> str:
+        """Write the state; return its sha256."""
+        with file.open("wb") as handle:
+            np.savez(handle, **{field.name: np.asarray(getattr(self, field.name)) for field in fields(self)})
+        return content_sha256(file.read_bytes())
+
+    @classmethod
+    def load(cls, file: Path) -> "JudgeState":
+        """Read a state back."""
+        with np.load(file, allow_pickle=False) as arrays:
+            values = {name: arrays[name] if arrays[name].ndim else arrays[name].item() for name in arrays.files}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class TrainReference:
+    """The training split as candidates are compared with it."""
+
+    ids: list[str]
+    view: FloatArray
+    """The modality's first view, `[n, d]`."""
+    judge_features: FloatArray
+
+
+class Scorer(Protocol):
+    """One way to look at candidates."""
+
+    columns: ClassVar[tuple[str, ...]]
+    """What it adds."""
+
+    def score(self, batch: ScoringBatch, state: JudgeState, reference: TrainReference) -> Columns:
+        """Return one array per column, `[n]`; NaN only where the column may be null."""
+        ...

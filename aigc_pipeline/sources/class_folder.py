@@ -1,0 +1,214 @@
+"""A folder with one sub-folder per class, or with train, val and test folders that each hold one per class.
+
+Deeper levels are searched, and their names mean nothing. Nothing in the folder is opened before `records`, nothing is
+ever written, and symbolic links are not followed: one could point outside the data, or in a circle.
+"""
+
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from aigc_pipeline.core.errors import SourceError
+from aigc_pipeline.core.samples import RawSample, Role
+from aigc_pipeline.core.strict import Member
+from aigc_pipeline.sources.base import Listing
+
+logger = logging.getLogger(__name__)
+
+_MAX_FILE_BYTES = 256 * 2**20
+_LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_ROLES: dict[str, Role | None] = {
+    "train": None,  # a pool: calibration and selection samples still come out of it
+    "val": "selection",
+    "valid": "selection",
+    "validation": "selection",
+    "test": "test",
+}
+
+
+class ClassFolder(Member):
+    """Take every file below `path`; the name of its class folder is its class."""
+
+    handles: ClassVar[frozenset[str] | None] = frozenset({"image"})
+
+    kind: Literal["class_folder"] = "class_folder"
+    path: Path
+    """The folder that holds the class folders."""
+
+    @property
+    def modality(self) -> str:
+        """Pictures."""
+        return "image"
+
+    def listing(self) -> Listing:
+        """Return a digest over names, sizes and modification times."""
+        files = self._files()
+        digest = hashlib.sha256()
+        for file in files:
+            line = (file.uri, file.class_name, file.role, file.num_bytes, file.mtime_ns)
+            digest.update(repr(line).encode())
+        return Listing(len(files), digest.hexdigest(), str(self.path))
+
+    def records(self) -> Iterator[RawSample]:
+        """Yield the files sorted by class, then by relative path. A file that cannot be read comes with its problem."""
+        for file in self._files():
+            content, problem = _read(file)
+            yield RawSample(file.uri, file.class_name, content, file.role, problem)
+
+    def _files(self) -> list["_File"]:
+        """Scan the whole tree.
+
+        Raises:
+            SourceError: if there is no folder, no class folder or no file.
+        """
+        root = self.path.expanduser()
+        folders = _class_folders(root)
+        files = [file for folder in folders for file in _walk(folder, root)]
+        if not files:
+            names = ", ".join(f"'{folder.class_name}'" for folder in folders[:5])
+            msg = f"the class folders of {root} ({names}) hold no file. Put the pictures of each class into its folder."
+            raise SourceError(msg)
+        return sorted(files, key=lambda file: (file.class_name, file.uri))
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    path: Path
+    class_name: str
+    role: Role | None
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    uri: str
+    class_name: str
+    role: Role | None
+    num_bytes: int = -1
+    mtime_ns: int = -1
+    problem: str | None = None
+
+
+def _class_folders(root: Path) -> list[_Folder]:
+    """Find the class folders on the first level, or on the second if the first consists of splits alone.
+
+    Raises:
+        SourceError: if `root` cannot be listed or there is none.
+    """
+    entries = _listed(root)
+    folders, loose = _parted(entries)
+    if folders and all(entry.name.lower() in _ROLES for entry in folders):
+        parts = [(_ROLES[entry.name.lower()], *_parted(_listed(Path(entry.path)))) for entry in folders]
+        found = [_folder(entry, role) for role, inner, _ in parts for entry in inner]
+        loose += [entry for _, _, files in parts for entry in files]
+    else:
+        found = [_folder(entry, None) for entry in folders]
+    if not found:
+        raise SourceError(_no_class_message(root, loose))
+    if loose:
+        logger.warning("%d files beside the class folders of %s belong to no class and are left out", len(loose), root)
+    return found
+
+
+def _folder(entry: os.DirEntry[str], role: Role | None) -> _Folder:
+    return _Folder(Path(entry.path), _printable(entry.name), role)
+
+
+def _listed(path: Path) -> list[os.DirEntry[str]]:
+    try:
+        return _visible(path)
+    except OSError as err:
+        msg = f"the source {path} cannot be listed: {err.strerror}. Give the folder that holds the class folders."
+        raise SourceError(msg) from err
+
+
+def _visible(path: Path) -> list[os.DirEntry[str]]:
+    """List a folder without hidden entries and what operating systems leave behind."""
+    with os.scandir(path) as entries:
+        return [entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in _LITTER]
+
+
+def _parted(entries: Sequence[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    """Part folders (and links to folders, so that a linked class is not lost in silence) from the rest."""
+    return [entry for entry in entries if entry.is_dir()], [entry for entry in entries if not entry.is_dir()]
+
+
+def _no_class_message(root: Path, loose: Sequence[os.DirEntry[str]]) -> str:
+    if not loose:
+        return f"{root} has no class folder. Make one folder per class in it and put the pictures there."
+    example = min(entry.name for entry in loose)
+    return (
+        f"{root} has no class folder but {len(loose)} loose files ('{_printable(example)}'). The name of its folder is "
+        "a picture's class: put them into one folder per class."
+    )
+
+
+def _walk(folder: _Folder, root: Path) -> Iterator[_File]:
+    """Yield every file of a class, and with its problem whatever else cannot be read as one."""
+    pending = [folder.path]
+    if folder.path.is_symlink():
+        yield _problem_file(folder.path, folder, root, "symlink to a folder: links are not followed")
+        return
+    while pending:
+        path = pending.pop()
+        try:
+            entries = _visible(path)
+        except OSError as err:
+            yield _problem_file(path, folder, root, f"the folder cannot be listed: {err.strerror}")
+            continue
+        pending += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        yield from (_file(entry, folder, root) for entry in entries if not entry.is_dir(follow_symlinks=False))
+
+
+def _file(entry: os.DirEntry[str], folder: _Folder, root: Path) -> _File:
+    path = Path(entry.path)
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError as err:
+        return _problem_file(path, folder, root, f"the file cannot be examined: {err.strerror}")
+    return _File(
+        path=path,
+        uri=_uri(path, root),
+        class_name=folder.class_name,
+        role=folder.role,
+        num_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        problem=_problem_of(status),
+    )
+
+
+def _problem_file(path: Path, folder: _Folder, root: Path, problem: str) -> _File:
+    return _File(path, _uri(path, root), folder.class_name, folder.role, problem=problem)
+
+
+def _problem_of(status: os.stat_result) -> str | None:
+    if stat.S_ISLNK(status.st_mode):
+        return "symlink: links are not followed"
+    if not stat.S_ISREG(status.st_mode):
+        return "not a regular file"
+    if status.st_size > _MAX_FILE_BYTES:
+        return f"too large: {status.st_size:,} bytes, at most {_MAX_FILE_BYTES:,} are read"
+    return None
+
+
+def _read(file: _File) -> tuple[bytes | None, str | None]:
+    if file.problem is not None:
+        return None, file.problem
+    try:
+        return file.path.read_bytes(), None
+    except OSError as err:
+        return None, f"the file cannot be read: {err.strerror}"
+
+
+def _uri(path: Path, root: Path) -> str:
+    return _printable(path.relative_to(root).as_posix())
+
+
+def _printable(name: str) -> str:
+    """Escape what is no UTF-8 in a file name: neither Arrow nor JSON would take it."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

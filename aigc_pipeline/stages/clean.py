@@ -1,0 +1,156 @@
+"""Refuse what cannot be trained on, and find which samples are copies of each other before anything is split."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.errors import DataError
+from aigc_pipeline.core.samples import content_sha256
+from aigc_pipeline.core.strict import Settings
+from aigc_pipeline.data.shards import read_shards, write_table
+from aigc_pipeline.features.neighbours import nearest
+from aigc_pipeline.gates import (
+    AnyCleaningGate,
+    Constant,
+    Duplicate,
+    LabelConflict,
+    Leakage,
+    SizeLimits,
+    apply_gates,
+    count_reasons,
+)
+from aigc_pipeline.modalities import MODALITIES
+from aigc_pipeline.records import CleanDataset, RawDataset
+
+STAGE_VERSION = 1
+_PROJECTED = 64
+_NEIGHBOURS = 8
+_MARGIN = 2.0  # a projection to 64 numbers keeps distances within about 30 %
+_DEFAULT_GATES: tuple[AnyCleaningGate, ...] = (SizeLimits(), Constant(), LabelConflict(), Leakage(), Duplicate())
+
+
+class CleanConfig(Settings):
+    """What is refused, and how alike two samples must be to count as near duplicates."""
+
+    gates: tuple[AnyCleaningGate, ...] | None = None
+    """In order. None means all that handle the source's modality."""
+    near_duplicate_tolerances: float = Field(default=4.0, ge=0)
+    """Root-mean-square difference, in units of the modality's tolerance (1/255 for pictures), up to which two samples
+    form a cluster. Clusters are kept, but never cut across splits. 0 clusters identical samples only."""
+
+
+def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDataset:
+    """Apply the gates and cluster near duplicates.
+
+    Reads `raw-*.arrow`. Writes `kept.arrow` (sample_id, uri, sha256, class_name, given_role, cluster, row) and
+    `ledger.arrow` (refused samples with their reason).
+
+    Raises:
+        DataError: if nothing or only one class is left.
+    """
+    table = read_shards(context.files_of(raw), "raw")
+    gates = config.gates or tuple(gate for gate in _DEFAULT_GATES if type(gate).can_handle(raw.modality))
+    reasons = apply_gates(gates, table.drop_columns(["content"]))
+    kept_rows = np.flatnonzero([reason is None for reason in reasons])
+    kept = table.take(pa.array(kept_rows))
+    _refuse_too_little(kept, raw, reasons)
+    clusters = _clusters(context, config, raw, kept)
+    columns = ["sample_id", "uri", "sha256", "class_name", "given_role"]
+    write_table(
+        context.out / "kept.arrow",
+        kept.select(columns).append_column("cluster", pa.array(clusters)).append_column("row", pa.array(kept_rows)),
+    )
+    write_table(context.out / "ledger.arrow", _ledger(table, reasons))
+    return context.record(
+        CleanDataset,
+        modality=raw.modality,
+        classes=tuple(sorted(set(kept["class_name"].to_pylist()))),
+        num_in=len(table),
+        num_kept=len(kept),
+        rejected=count_reasons(reasons),
+        num_clusters=len(set(clusters.tolist())),
+    )
+
+
+def _clusters(context: Context, config: CleanConfig, raw: RawDataset, kept: pa.Table) -> NDArray[np.int64]:
+    """Return a cluster number per kept row: connected components of the near-duplicate relation.
+
+    A random projection finds candidate pairs; each is then measured over the modality's views.
+    """
+    modality = MODALITIES[raw.modality]
+    facts = kept.select([name for name in kept.column_names if name.startswith("fact_")])
+    spec = modality.fit(facts.rename_columns([name.removeprefix("fact_") for name in facts.column_names]))
+    cells = modality.decode(kept["content"].to_pylist(), spec)
+    views = modality.views(cells, spec)
+    limit = config.near_duplicate_tolerances * modality.tolerance
+    size = views[0].shape[1]
+    generator = np.random.default_rng(context.seed_for("projection"))
+    projection = generator.standard_normal((size, _PROJECTED)).astype(np.float32) / np.sqrt(_PROJECTED)
+    projected = views[0] @ projection / np.sqrt(size)
+    k = min(_NEIGHBOURS, len(kept) - 1)
+    if k < 1:
+        return np.arange(len(kept), dtype=np.int64)
+    distance, index = nearest(projected, projected, k, exclude=np.arange(len(kept), dtype=np.int64))
+    pairs = [
+        (int(row), int(index[row, column]))
+        for row, column in np.argwhere(distance <= _MARGIN * limit)
+        if _rms(views, int(row), int(index[row, column])) <= limit
+    ]
+    return connected(len(kept), pairs)
+
+
+def _rms(views: Sequence[NDArray[np.float32]], row: int, other: int) -> float:
+    return min(float(np.sqrt(np.square(view[row] - views[0][other]).mean())) for view in views)
+
+
+def connected(num_nodes: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Return the component of every node, named by its smallest member (union-find with path halving)."""
+    parent = np.arange(num_nodes, dtype=np.int64)
+
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = int(parent[node])
+        return node
+
+    for a, b in pairs:
+        first, second = sorted((root(a), root(b)))
+        parent[second] = first
+    return np.array([root(node) for node in range(num_nodes)], np.int64)
+
+
+def _ledger(table: pa.Table, reasons: Sequence[str | None]) -> pa.Table:
+    """Return the refused rows. Identical contents share a sample id, so each refused one gets an id from its uri."""
+    rows = [row for row, reason in enumerate(reasons) if reason is not None]
+    refused = table.select(["sample_id", "uri", "sha256", "class_name"]).take(pa.array(rows, pa.int64()))
+    ids = [
+        content_sha256(f"{uri}\x1f{sha256}".encode())[:32]
+        for uri, sha256 in zip(refused["uri"].to_pylist(), refused["sha256"].to_pylist(), strict=True)
+    ]
+    kinds = [reasons[row] for row in rows]
+    twins = [
+        sample_id if kind == "duplicate" else None
+        for sample_id, kind in zip(refused["sample_id"].to_pylist(), kinds, strict=True)
+    ]
+    return (
+        refused.drop_columns(["sample_id"])
+        .append_column("sample_id", pa.array(ids, pa.string()))
+        .append_column("duplicate_of", pa.array(twins, pa.string()))
+        .append_column("reason", pa.array(kinds, pa.string()))
+    )
+
+
+def _refuse_too_little(kept: pa.Table, raw: RawDataset, reasons: Sequence[str | None]) -> None:
+    classes = sorted(set(kept["class_name"].to_pylist()))
+    if len(classes) >= 2:  # noqa: PLR2004 - a classifier needs two
+        return
+    found = f"only the class '{classes[0]}'" if classes else "no usable sample"
+    msg = (
+        f"{raw.source} has {found} after cleaning (refused: {count_reasons(reasons) or 'none'}). The referee and the "
+        "uplift test compare classes, so at least two are needed: one sub-folder per class."
+    )
+    raise DataError(msg)

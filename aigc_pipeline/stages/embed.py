@@ -1,0 +1,159 @@
+"""Fit the encoder (also the label referee) and the judge encoder on the training role, and encode every real sample."""
+
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import Field
+
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.samples import ROLES
+from aigc_pipeline.core.strict import Settings
+from aigc_pipeline.data.loader import LabelledCells, load_cells
+from aigc_pipeline.data.shards import cells_from_numpy, write_table
+from aigc_pipeline.features import AnyEncoder, Classifier, FittedEncoder, RandomNetwork, load_fitted
+from aigc_pipeline.features.history import has_hardly_grown, write_ids
+from aigc_pipeline.records import DatasetSplits, Embeddings
+from aigc_pipeline.training.devices import device_of
+from aigc_pipeline.training.loop import Hooks
+
+STAGE_VERSION = 1
+_SETTINGS = "settings.txt"
+
+
+class EmbedConfig(Settings):
+    """The two feature spaces."""
+
+    encoder: AnyEncoder = Classifier()
+    """Read by critic and gates; its class head is the label referee."""
+    judge: AnyEncoder = RandomNetwork()
+    """Read by published metrics alone."""
+    min_train: int = Field(default=100, ge=1)
+    """Below this many training samples a random network stands in for the trained encoder, without a referee."""
+    refit_after: float = Field(default=0.05, ge=0)
+    """Growth of the training role up to which the last encoder still serves."""
+
+
+def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embeddings:
+    """Fit or reuse the encoders and write `features-<role>.arrow` (sample_id, label, feature, judge_feature).
+
+    Early stopping reads the selection role; nothing else but train is seen.
+    """
+    device = device_of(context.runtime)
+    train = load_cells(context.files_of(splits) / "train.arrow")
+    small = len(train) < config.min_train
+    if small:
+        context.reporter.note(
+            f"only {len(train)} training samples (under {config.min_train}): a random network replaces the trained "
+            "encoder, and there is no label referee."
+        )
+    encoder_settings: AnyEncoder = RandomNetwork() if small else config.encoder
+    settings = f"{encoder_settings.model_dump_json()} {config.judge.model_dump_json()} {splits.spec} {splits.classes} {context.seed}"
+    previous = _reusable(context, config, settings, train.ids)
+    if previous is not None:
+        encoder, judge = _load_both(context, previous, encoder_settings, config, splits, len(train), device)
+    else:
+        encoder = _fit(context, encoder_settings, "encoder", train, splits, device)
+        judge = _fit(context, config.judge, "judge", train, splits, device)
+        write_ids(context.out, train.ids)
+    if previous is not None:
+        shutil.copy(context.files_of(previous) / "train_ids.arrow", context.out / "train_ids.arrow")
+    for name, fitted, member in (("encoder", encoder, encoder_settings), ("judge", judge, config.judge)):
+        fitted.save(context.out / f"{name}.safetensors")
+        (context.out / f"{name}.json").write_text(member.model_dump_json(indent=1))
+    (context.out / _SETTINGS).write_text(settings)
+    accuracy = _write_features(context, splits, encoder, judge)
+    return context.record(
+        Embeddings,
+        encoder=encoder.kind,
+        encoder_sha256=encoder.sha256,
+        judge_encoder=judge.kind,
+        judge_encoder_sha256=judge.sha256,
+        num_features=encoder.network.mean.numel(),
+        referee_accuracy=accuracy,
+        trained_on=previous.trained_on if previous else len(train),
+        refitted=previous is None,
+    )
+
+
+def _reusable(context: Context, config: EmbedConfig, settings: str, ids: list[str]) -> Embeddings | None:
+    previous = context.previous(Embeddings)
+    if previous is None or (context.files_of(previous) / _SETTINGS).read_text() != settings:
+        return None
+    return previous if has_hardly_grown(context.files_of(previous), ids, config.refit_after) else None
+
+
+def _fit(
+    context: Context,
+    settings: AnyEncoder,
+    name: str,
+    train: LabelledCells,
+    splits: DatasetSplits,
+    device: torch.device,
+) -> FittedEncoder:
+    hooks = Hooks(
+        progress=lambda done, total: context.reporter.progress(f"embed: {name}", done, total),
+        metric=lambda key, value, step: context.reporter.metric(f"embed/{key}", value, step),
+    )
+    return settings.fit(
+        train,
+        load_cells(context.files_of(splits) / "selection.arrow"),
+        spec=splits.spec,
+        num_classes=len(splits.classes),
+        seed=context.seed_for(name),
+        device=device,
+        hooks=hooks,
+    )
+
+
+def _load_both(
+    context: Context,
+    previous: Embeddings,
+    encoder_settings: AnyEncoder,
+    config: EmbedConfig,
+    splits: DatasetSplits,
+    num_train: int,
+    device: torch.device,
+) -> tuple[FittedEncoder, FittedEncoder]:
+    folder = context.files_of(previous)
+    context.reporter.note(
+        f"the training role has hardly grown ({previous.trained_on} to {num_train}): the last encoder still serves."
+    )
+    both = ((encoder_settings, folder / "encoder.safetensors"), (config.judge, folder / "judge.safetensors"))
+    first, second = (
+        load_fitted(
+            settings,
+            file,
+            spec=splits.spec,
+            num_classes=len(splits.classes),
+            num_train=previous.trained_on,
+            device=device,
+        )
+        for settings, file in both
+    )
+    return first, second
+
+
+def _write_features(
+    context: Context, splits: DatasetSplits, encoder: FittedEncoder, judge: FittedEncoder
+) -> float | None:
+    """Encode all roles; return the referee's accuracy on selection."""
+    accuracy = None
+    for role in ROLES:
+        part = load_cells(context.files_of(splits) / f"{role}.arrow")
+        if not len(part):
+            continue
+        columns = {
+            "sample_id": pa.array(part.ids, pa.string()),
+            "label": pa.array(part.labels),
+            "feature": cells_from_numpy(encoder.encode(part.cells)),
+            "judge_feature": cells_from_numpy(judge.encode(part.cells)),
+        }
+        if encoder.has_head:
+            _, logits = encoder.encode_with_logits(part.cells)
+            columns["logits"] = cells_from_numpy(logits)
+            if role == "selection":
+                accuracy = float(np.mean(logits.argmax(1) == part.labels))
+        write_table(context.out / f"features-{role}.arrow", pa.table(columns))
+    return accuracy

@@ -1,0 +1,150 @@
+"""Take every listed sample by content hash. Unreadable ones get a ledger row with a reason instead of failing the run."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import pyarrow as pa
+from pydantic import Field
+
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.errors import SourceError
+from aigc_pipeline.core.samples import RawSample, content_sha256, sample_id_of
+from aigc_pipeline.core.strict import Settings, digest_of
+from aigc_pipeline.data.shards import shard_file, write_table
+from aigc_pipeline.modalities import MODALITIES, Facts, Modality, Reject
+from aigc_pipeline.records import RawDataset, SourceListing
+from aigc_pipeline.sources import AnySource
+
+STAGE_VERSION = 1
+_SHARD_ROWS = 4_096
+
+
+class IngestConfig(Settings):
+    """Where samples come from."""
+
+    source: AnySource
+    max_quarantined_share: float = Field(default=0.5, ge=0, le=1)
+    """More unreadable samples than this end the run: a broken mount, not a few bad files."""
+
+
+def list_source(*, context: Context, config: IngestConfig) -> SourceListing:
+    """Look at the source without reading contents; its digest decides whether anything has changed since last time."""
+    listing = config.source.listing()
+    return SourceListing(
+        fingerprint=digest_of([listing.digest, config.source.digest()]),
+        path="",
+        created_by=f"list_source@{STAGE_VERSION}",
+        modality=config.source.modality,
+        num_listed=listing.num_listed,
+        uri=listing.uri,
+    )
+
+
+def ingest(context: Context, config: IngestConfig, listing: SourceListing) -> RawDataset:
+    """Read, hash and fully decode every listed sample once.
+
+    Writes `raw-*.arrow` (readable samples with their content and facts) and `ledger.arrow` (one row per listed sample).
+
+    Raises:
+        SourceError: if no class is left, or more than `max_quarantined_share` could not be read.
+    """
+    modality = MODALITIES[listing.modality]
+    ledger: list[dict[str, object]] = []
+    quarantined: Counter[str] = Counter()
+    num_bytes, classes = 0, set()
+    for index, chunk in enumerate(_chunks(config.source.records(), _SHARD_ROWS)):
+        rows = [_examine(sample, modality) for sample in chunk]
+        good = [row for row in rows if row["reason"] is None]
+        if good:
+            write_table(shard_file(context.out, "raw", index), _raw_table(good))
+        for row in rows:
+            if row["reason"] is not None:
+                quarantined[str(row["reason"])] += 1
+            else:
+                num_bytes += len(row["content"])  # type: ignore[arg-type]
+                classes.add(str(row["class_name"]))
+            ledger.append({key: row[key] for key in _LEDGER.names})
+        context.reporter.progress("ingest", len(ledger), listing.num_listed)
+    write_table(context.out / "ledger.arrow", pa.Table.from_pylist(ledger, schema=_LEDGER))
+    _refuse_ruin(config, listing, quarantined, ledger)
+    return context.record(
+        RawDataset,
+        modality=listing.modality,
+        source=listing.uri,
+        classes=tuple(sorted(classes)),
+        num_listed=len(ledger),
+        num_samples=len(ledger) - quarantined.total(),
+        num_bytes=num_bytes,
+        quarantined=dict(quarantined),
+    )
+
+
+_LEDGER = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("uri", pa.string()),
+        ("sha256", pa.string()),
+        ("class_name", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+def _examine(sample: RawSample, modality: Modality) -> dict[str, object]:  # type: ignore[type-arg] # any spec
+    row: dict[str, object] = {
+        "uri": sample.uri,
+        "class_name": sample.class_name,
+        "given_role": sample.given_role,
+        "reason": None,
+        "detail": None,
+    }
+    if sample.content is None:
+        return row | {"sample_id": _row_id(sample.uri, ""), "sha256": None, "reason": "unreadable", "detail": sample.problem}
+    sha256 = content_sha256(sample.content)
+    found: Facts | Reject = modality.inspect(sample.content)
+    if isinstance(found, Reject):
+        return row | {
+            "sample_id": _row_id(sample.uri, sha256),
+            "sha256": sha256,
+            "reason": found.code,
+            "detail": found.message,
+        }
+    facts = dict(found)
+    return row | {"sample_id": sample_id_of(sha256), "sha256": sha256, "content": sample.content, "facts": facts}
+
+
+def _row_id(uri: str, sha256: str) -> str:
+    """Return the ledger id of a sample that has none of its own."""
+    return content_sha256(f"{uri}\x1f{sha256}".encode())[:32]
+
+
+def _raw_table(rows: list[dict[str, object]]) -> pa.Table:
+    columns = {
+        name: pa.array([row[name] for row in rows], pa.string())
+        for name in ("sample_id", "uri", "sha256", "class_name", "given_role")
+    }
+    facts = pa.Table.from_pylist([row["facts"] for row in rows])
+    content = pa.array([row["content"] for row in rows], pa.large_binary())
+    return pa.table({**columns, **{f"fact_{name}": facts[name] for name in facts.column_names}, "content": content})
+
+
+def _chunks(samples: Iterable[RawSample], size: int) -> Iterator[list[RawSample]]:
+    iterator = iter(samples)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _refuse_ruin(
+    config: IngestConfig, listing: SourceListing, quarantined: Counter[str], ledger: list[dict[str, object]]
+) -> None:
+    bad = quarantined.total()
+    if bad and bad > config.max_quarantined_share * len(ledger):
+        example = next(row for row in ledger if row["reason"] is not None)
+        msg = (
+            f"{bad} of {len(ledger)} samples of {listing.uri} cannot be used ({dict(quarantined)}), for example "
+            f"{example['uri']}: {example['detail']}. Correct the source, or raise ingest.max_quarantined_share "
+            f"(now {config.max_quarantined_share})."
+        )
+        raise SourceError(msg)

@@ -1,0 +1,214 @@
+"""Give every sample a role for ever, fit the spec on the training role alone, and write cells.
+
+Old files never change role: earlier assignments are read back from this workspace's last split and only added to. New
+ones are hashed, corrected towards their class's target shares, and follow their duplicate cluster.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.errors import DataError
+from aigc_pipeline.core.samples import ROLES, Role, content_sha256
+from aigc_pipeline.core.seeding import coin
+from aigc_pipeline.core.strict import Settings, digest_of
+from aigc_pipeline.data.shards import read_shards, read_table, write_table
+from aigc_pipeline.modalities import MODALITIES
+from aigc_pipeline.records import CleanDataset, DatasetSplits, RawDataset
+
+STAGE_VERSION = 1
+_ASSIGNMENTS = "assignments.arrow"
+_FIXED_SEED = 0  # roles depend on content alone, never on the run's seed: a new seed must not move a test sample
+
+
+class SplitConfig(Settings):
+    """Target shares of the roles, and what the user knows about the samples' geometry."""
+
+    calibration_share: float = Field(default=0.15, gt=0, lt=0.5)
+    """Real samples that fit the critic and the quantiles."""
+    max_calibration: int = Field(default=2_000, ge=1)
+    """Cap of the above."""
+    selection_share: float = Field(default=0.10, gt=0, lt=0.5)
+    """Real samples that choose (early stopping, dose, baseline)."""
+    max_selection: int = Field(default=2_000, ge=1)
+    """Cap of the above."""
+    test_share: float = Field(default=0.15, gt=0, lt=0.5)
+    """Real samples that only the verdict reads; ignored where the source gives a test split."""
+    max_test: int = Field(default=5_000, ge=1)
+    """Cap of the above."""
+    size: int | None = Field(default=None, ge=8, le=256)
+    """Side of a sample; None lets the modality choose from the training role."""
+    symmetries: tuple[str, ...] = ()
+    """Mirrorings that do not change the label; none unless you say so (a mirrored 2 is a bug)."""
+
+
+def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: CleanDataset) -> DatasetSplits:
+    """Assign roles and write one cell file per role.
+
+    Writes `<role>.arrow` (sample_id, uri, sha256, label, cell), `assignments.arrow` and `ledger.arrow`.
+
+    Raises:
+        DataError: if the training or test role would lack a class.
+    """
+    kept = read_table(context.files_of(cleaned) / "kept.arrow")
+    known = _known_roles(context)
+    roles, leaked = assign_roles(kept, known, config)
+    _refuse_missing_classes(kept, roles, cleaned.classes)
+    rows = read_shards(context.files_of(raw), "raw").take(kept["row"])
+    modality = MODALITIES[cleaned.modality]
+    facts = rows.select([name for name in rows.column_names if name.startswith("fact_")])
+    facts = facts.rename_columns([name.removeprefix("fact_") for name in facts.column_names])
+    spec = modality.fit(_take(facts, roles, "train"), size=config.size, symmetries=config.symmetries)
+    labels = np.array([cleaned.classes.index(name) for name in kept["class_name"].to_pylist()], np.int64)
+    for role in ROLES:
+        part = _take(kept, roles, role)
+        cells = modality.decode(_take(rows, roles, role)["content"].to_pylist(), spec)
+        index = [i for i, each in enumerate(roles) if each == role]
+        table = part.select(["sample_id", "uri", "sha256"])
+        write_table(
+            context.out / f"{role}.arrow",
+            table.append_column("label", pa.array(labels[index])).append_column("cell", cells),
+        )
+    _write_assignments(context, known, kept, roles)
+    _write_ledger(context, kept, leaked)
+    counts = {
+        role: tuple(
+            int(n) for n in np.bincount(labels[[r == role for r in roles]], minlength=len(cleaned.classes))
+        )
+        for role in ROLES
+    }
+    test_ids = sorted(_take(kept, roles, "test")["sample_id"].to_pylist())
+    return context.record(
+        DatasetSplits,
+        spec=spec,
+        classes=cleaned.classes,
+        class_counts=counts,
+        num_in=len(kept),
+        rejected={"leakage": len(leaked)} if leaked else {},
+        test_digest=digest_of(test_ids),
+    )
+
+
+def assign_roles(
+    kept: pa.Table, known: Mapping[str, Role], config: SplitConfig
+) -> tuple[list[Role | None], list[int]]:
+    """Return a role per row and the rows that had to be left out because their cluster already spans two roles.
+
+    Args:
+        kept: columns `sha256`, `class_name`, `given_role`, `cluster`.
+        known: roles that were given out before, by content hash.
+    """
+    contents, classes = kept["sha256"].to_pylist(), kept["class_name"].to_pylist()
+    given, clusters = kept["given_role"].to_pylist(), kept["cluster"].to_pylist()
+    members: dict[int, list[int]] = defaultdict(list)
+    for row, cluster in enumerate(clusters):
+        members[cluster].append(row)
+    roles: list[Role | None] = [None] * len(contents)
+    leaked: list[int] = []
+    for rows in members.values():
+        fixed = {row: known.get(contents[row]) or given[row] for row in rows}
+        present = {role for role in fixed.values() if role}
+        for row in rows:
+            if len(present) == 1:
+                roles[row] = next(iter(present))  # type: ignore[assignment] # a Role by construction
+            elif fixed[row] and (contents[row] in known or fixed[row] == _strictest(present)):
+                roles[row] = fixed[row]  # type: ignore[assignment]
+            elif len(present) > 1:
+                leaked.append(row)
+    _fill(roles, leaked, members, contents, classes, given, config)
+    return roles, sorted(leaked)
+
+
+def _fill(
+    roles: list[Role | None],
+    leaked: Sequence[int],
+    members: Mapping[int, list[int]],
+    contents: Sequence[str],
+    classes: Sequence[str],
+    given: Sequence[Role | None],
+    config: SplitConfig,
+) -> None:
+    """Give free clusters to the role that is furthest under its target for their class, in hash order."""
+    total = Counter(classes)
+    targets = {name: _targets(count, len(classes), set(given), config) for name, count in total.items()}
+    have: Counter[tuple[str, str]] = Counter(
+        (classes[row], role) for row, role in enumerate(roles) if role is not None
+    )
+    out = set(leaked)
+    free = [rows for rows in members.values() if all(roles[row] is None and row not in out for row in rows)]
+    for rows in sorted(free, key=lambda rows: coin(_FIXED_SEED, min(contents[row] for row in rows))):
+        name = classes[rows[0]]
+        wanted = targets[name]
+        role = max(wanted, key=lambda role: (wanted[role] - have[name, role]) / max(wanted[role], 1e-9))
+        for row in rows:
+            roles[row] = role
+            have[classes[row], role] += 1
+
+
+def _targets(count: int, num_all: int, given: set[Role | None], config: SplitConfig) -> dict[Role, float]:
+    """Return how many samples of a class each free role should have; given test and selection roles are not free."""
+    test = 0.0 if "test" in given else min(config.test_share, config.max_test / num_all)
+    calibration = min(config.calibration_share, config.max_calibration / num_all)
+    selection = 0.0 if "selection" in given else min(config.selection_share, config.max_selection / num_all)
+    shares: dict[Role, float] = {  # the order breaks ties: a tiny class is trained on, then tested
+        "train": 1.0 - test - calibration - selection,
+        "test": test,
+        "calibration": calibration,
+        "selection": selection,
+    }
+    return {role: share * count for role, share in shares.items() if share > 0}
+
+
+def _strictest(present: set[str | None]) -> str:
+    return next(role for role in ("test", "selection", "calibration", "train") if role in present)
+
+
+def _known_roles(context: Context) -> dict[str, Role]:
+    previous = context.previous(DatasetSplits)
+    if previous is None:
+        return {}
+    table = read_table(context.files_of(previous) / _ASSIGNMENTS)
+    return dict(zip(table["sha256"].to_pylist(), table["role"].to_pylist(), strict=True))
+
+
+def _write_assignments(
+    context: Context, known: Mapping[str, Role], kept: pa.Table, roles: Sequence[Role | None]
+) -> None:
+    """Write old and new assignments together: a file that is gone today keeps its role for the day it comes back."""
+    new = {sha256: role for sha256, role in zip(kept["sha256"].to_pylist(), roles, strict=True) if role is not None}
+    merged = dict(known) | new
+    write_table(
+        context.out / _ASSIGNMENTS,
+        pa.table({"sha256": pa.array(list(merged), pa.string()), "role": pa.array(list(merged.values()), pa.string())}),
+    )
+
+
+def _write_ledger(context: Context, kept: pa.Table, leaked: Sequence[int]) -> None:
+    refused = kept.select(["uri", "sha256", "class_name"]).take(pa.array(leaked, pa.int64()))
+    ids = [
+        content_sha256(f"{uri}\x1f{sha256}".encode())[:32]
+        for uri, sha256 in zip(refused["uri"].to_pylist(), refused["sha256"].to_pylist(), strict=True)
+    ]
+    write_table(context.out / "ledger.arrow", refused.append_column("sample_id", pa.array(ids, pa.string())))
+
+
+def _take(table: pa.Table, roles: Sequence[Role | None], role: Role) -> pa.Table:
+    return table.take(pa.array([i for i, each in enumerate(roles) if each == role], pa.int64()))
+
+
+def _refuse_missing_classes(kept: pa.Table, roles: Sequence[Role | None], classes: Sequence[str]) -> None:
+    names = kept["class_name"].to_pylist()
+    for role in ("train", "test"):
+        present = {name for name, each in zip(names, roles, strict=True) if each == role}
+        if missing := sorted(set(classes) - present):
+            counts = Counter(names)
+            listed = ", ".join(f"'{name}' ({counts[name]} samples)" for name in missing[:5])
+            msg = (
+                f"the {role} split has no sample of {listed}. A class needs at least 2 distinct samples, so that one "
+                "can be trained on and one tested on. Add samples or leave the class out."
+            )
+            raise DataError(msg)

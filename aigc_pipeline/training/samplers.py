@@ -1,0 +1,54 @@
+"""How rows are drawn into batches. Each sampler is a pure function of the generator it is handed and of samples seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ClassPower:
+    """Draw with replacement; class k gets a share proportional to n_k ** power (1: as it is, 0: balanced)."""
+
+    labels: Int[Tensor, " n"]
+    power: float
+
+    def __post_init__(self) -> None:
+        """Work out the row probabilities once."""
+        counts = torch.bincount(self.labels).double()
+        weights = counts[self.labels] ** (self.power - 1.0)
+        object.__setattr__(self, "_cumulative", torch.cumsum(weights / weights.sum(), 0))
+
+    def __call__(self, samples_seen: int, batch_size: int, generator: torch.Generator) -> Int[Tensor, " n"]:
+        """Return row indices."""
+        del samples_seen  # the generator already depends on it
+        return draw_rows(self._cumulative, batch_size, generator)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Draw each batch from consecutive blocks of rows, each block its fixed share: real and synthetic at a set dose."""
+
+    blocks: Sequence[int]
+    """Rows per block; the blocks lie behind each other."""
+    shares: Sequence[float]
+    """Share of the batch per block; they sum to 1."""
+
+    def __call__(self, samples_seen: int, batch_size: int, generator: torch.Generator) -> Int[Tensor, " n"]:
+        """Return row indices, block by block; the last block takes what rounding leaves."""
+        del samples_seen
+        numbers = [round(batch_size * share) for share in self.shares[:-1]]
+        numbers.append(batch_size - sum(numbers))
+        start, parts = 0, []
+        for rows, number in zip(self.blocks, numbers, strict=True):
+            parts.append(start + torch.randint(rows, (number,), generator=generator, device=generator.device))
+            start += rows
+        return torch.cat(parts)
+
+
+def draw_rows(cumulative: Float[Tensor, " n"], batch_size: int, generator: torch.Generator) -> Int[Tensor, " m"]:
+    """Draw row indices by inverse cumulative probability."""
+    uniform = torch.rand(batch_size, generator=generator, device=generator.device, dtype=torch.float64)
+    return torch.searchsorted(cumulative.to(generator.device), uniform).clamp_(max=len(cumulative) - 1)

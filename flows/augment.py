@@ -1,0 +1,95 @@
+"""The augmentation flow: `pipeline.run_pipeline` with Prefect as the runner. Its parameters are few and flat; depth lives in YAML."""
+
+if __name__ == "__main__":  # first of all: a terminal's settings must stand before Prefect is imported
+    from flows.terminal import main
+
+    main()
+
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow, runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from aigc_pipeline.cli.console import ConsoleReporter
+from aigc_pipeline.cli.outcome import REPORT, describe_plan, markdown_outcome, report_plan
+from aigc_pipeline.config import PipelineConfig, Preset, load_config
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.errors import PipelineError
+from aigc_pipeline.core.reporting import LogReporter
+from aigc_pipeline.core.store import Store
+from aigc_pipeline.pipeline import plan_pipeline, run_pipeline
+from flows.logs import forward_library_logs
+from flows.reporting import PrefectReporter, Tee
+from flows.tasks import PrefectRunner
+
+CONSOLE: ContextVar[ConsoleReporter | None] = ContextVar("CONSOLE", default=None)
+"""The terminal that started this run, if one did: it gets progress bars, and library logs stay out of it."""
+
+
+def _run_name() -> str:
+    given = runtime.flow_run.parameters
+    return f"{Path(given['source'] or given['config_file']).stem or 'augment'}-{given['preset']}"
+
+
+@flow(name="augment", flow_run_name=_run_name, persist_result=False)
+def augment(
+    source: str = "",
+    preset: Preset = "default",
+    minutes: Annotated[float, Field(ge=0)] = 0.0,
+    seed: Annotated[int, Field(ge=0)] = 0,
+    dry_run: bool = False,  # noqa: FBT001, FBT002 - a flow's parameters are a form, not a call
+    workspace: str = "workspace",
+    config_file: str = "",
+    overrides: list[str] = [],  # noqa: B006 - Prefect copies parameters; None would make the form a two-way toggle
+) -> State[Any]:
+    """Augment a labelled dataset: train a generator, keep what a calibrated judge accepts, measure whether it helps.
+
+    Running it again with the same parameters resumes; stages that are already there end as `Reused`.
+
+    Args:
+        source: A folder with one sub-folder per class, or `digits`. Empty takes the one of the config file.
+        preset: How much time to spend: `smoke` proves that it runs, `demo` takes minutes, `thorough` hours.
+        minutes: Time budget of the generator's training. 0 takes the one of the preset or the config file.
+        seed: Root of every random act. 0 takes the one of the config file.
+        dry_run: Stop after the plan: what would be synthesized per class, and what it would cost.
+        workspace: Folder of stages and published versions, on the worker's machine.
+        config_file: YAML file of settings, on the worker's machine. Empty means none.
+        overrides: Dotted settings such as `publish.when=helps`; they win over everything else.
+    """
+    console, artifacts = CONSOLE.get(), PrefectReporter()
+    forward_library_logs(to_console=console is None)
+    try:
+        settings = load_config(
+            file=Path(config_file) if config_file else None,
+            source=source or None,
+            preset=preset,
+            overrides=[*_named(minutes, seed), *overrides],
+        )
+        reporter = Tee(*([console] if console else []), LogReporter(), artifacts)
+        context = Context(Store(Path(workspace)), settings.seed, settings.runtime, reporter)
+        return _plan(settings, context) if dry_run else _run(settings, context, artifacts)
+    except PipelineError as err:
+        return Failed(message=f"{type(err).__name__}: {err}", data=err)
+
+
+def _named(minutes: float, seed: int) -> list[str]:
+    return [f"{path}={value}" for path, value in (("train.max_minutes", minutes), ("seed", seed)) if value]
+
+
+def _plan(settings: PipelineConfig, context: Context) -> State[Any]:
+    planned = plan_pipeline(settings, context=context, call=PrefectRunner())
+    report_plan(context.reporter, planned)
+    return Completed(message=describe_plan(planned), data=planned)
+
+
+def _run(settings: PipelineConfig, context: Context, artifacts: PrefectReporter) -> State[Any]:
+    manifest = run_pipeline(settings, context=context, call=PrefectRunner())
+    workspace = context.store.workspace.resolve()
+    artifacts.markdown("verdict", markdown_outcome(manifest, workspace=workspace))
+    if manifest.directory is not None:
+        artifacts.file("report", workspace / manifest.directory / REPORT)
+    return Completed(message=manifest.sentence, data=manifest)

@@ -1,0 +1,157 @@
+"""Reporters for Prefect: tables, pictures, files and progress become artifacts on the run page.
+
+Artifacts are a convenience: where the API refuses one, the run goes on, the first refusal is logged and the rest are
+counted. Curves are left out: the UI has no plots, the HTML report does.
+"""
+
+import base64
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from aigc_pipeline.cli.console import Pace, cell_text
+from aigc_pipeline.core.reporting import Reporter, Scalar, StageEvent
+
+logger = logging.getLogger(__name__)
+
+_PROGRESS_INTERVAL_SECONDS = 3.0  # an update costs about 15 ms here, and the page polls no faster
+_MAX_IMAGE_BYTES = 200_000
+
+
+class Tee:
+    """Tells several reporters the same things."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        """Keep the reporters in order."""
+        self._reporters = reporters
+
+    def stage(self, name: str, event: StageEvent, seconds: float) -> None:
+        """Pass on."""
+        for each in self._reporters:
+            each.stage(name, event, seconds)
+
+    def progress(self, task: str, done: int, total: int) -> None:
+        """Pass on."""
+        for each in self._reporters:
+            each.progress(task, done, total)
+
+    def metric(self, name: str, value: float, step: int) -> None:
+        """Pass on."""
+        for each in self._reporters:
+            each.metric(name, value, step)
+
+    def table(self, title: str, rows: Sequence[Mapping[str, Scalar]]) -> None:
+        """Pass on."""
+        for each in self._reporters:
+            each.table(title, rows)
+
+    def image(self, title: str, png: bytes) -> None:
+        """Pass on."""
+        for each in self._reporters:
+            each.image(title, png)
+
+    def file(self, title: str, path: Path) -> None:
+        """Pass on."""
+        for each in self._reporters:
+            each.file(title, path)
+
+    def note(self, message: str) -> None:
+        """Pass on."""
+        for each in self._reporters:
+            each.note(message)
+
+
+class _Progress:
+    """One progress artifact, updated at most every few seconds."""
+
+    def __init__(self, task: str, done: int) -> None:
+        self._task = task
+        self._pace = Pace(done)
+        self._artifact: UUID | None = None
+        self._sent = 0.0
+
+    def update(self, done: int, total: int) -> None:
+        finished = done >= total
+        if not finished and time.monotonic() - self._sent < _PROGRESS_INTERVAL_SECONDS:
+            return
+        self._sent = time.monotonic()
+        percent = 100.0 * done / total if total else 100.0
+        words = f"{self._task}: {done:,} of {total:,} {self._pace.describe(done, total)}".rstrip()
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(percent, key=key_of(f"{self._task} progress"), description=words)
+        else:
+            update_progress_artifact(self._artifact, percent, description=words)
+
+
+class PrefectReporter:
+    """Turns what stages say into artifacts of the running task. Notes and milestones travel as log lines instead."""
+
+    def __init__(self) -> None:
+        """Start with no artifact."""
+        self.num_refused = 0
+        self._bars: dict[str, _Progress] = {}
+
+    def stage(self, name: str, event: StageEvent, seconds: float) -> None:
+        """Forget finished bars: task runs have states of their own."""
+        if event != "started":
+            self._bars.clear()
+
+    def progress(self, task: str, done: int, total: int) -> None:
+        """Create or move a progress artifact."""
+        bar = self._bars.setdefault(task, _Progress(task, done))
+        self._try(lambda: bar.update(done, total))
+
+    def metric(self, name: str, value: float, step: int) -> None:
+        """Show nothing."""
+
+    def table(self, title: str, rows: Sequence[Mapping[str, Scalar]]) -> None:
+        """Create a table artifact; numbers are rounded for people."""
+        cells = [{name: cell_text(value) for name, value in row.items()} for row in rows]
+        self._try(lambda: create_table_artifact(cells, key=key_of(title), description=title))
+
+    def image(self, title: str, png: bytes) -> None:
+        """Create an image artifact with the picture inside. Pictures of one series share a key and form a timeline."""
+        if len(png) > _MAX_IMAGE_BYTES:
+            logger.info(
+                "picture '%s' has %d bytes, over %d: only the report shows it", title, len(png), _MAX_IMAGE_BYTES
+            )
+            return
+        url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        self._try(lambda: create_image_artifact(url, key=key_of(title), description=title))
+
+    def file(self, title: str, path: Path) -> None:
+        """Create a markdown artifact with link and path: browsers refuse `file:` links from a web page."""
+        text = f"[{path.name}]({path.resolve().as_uri()})\n\n```\n{path.resolve()}\n```"
+        self._try(lambda: create_markdown_artifact(text, key=key_of(title), description=title))
+
+    def note(self, message: str) -> None:
+        """Show nothing: it is a log line."""
+
+    def markdown(self, title: str, text: str) -> None:
+        """Create a markdown artifact."""
+        self._try(lambda: create_markdown_artifact(text, key=key_of(title), description=title))
+
+    def _try(self, create: Callable[[], object]) -> None:
+        try:
+            create()
+        except Exception as err:  # noqa: BLE001 - whatever the API's trouble is, hours of training outweigh an artifact
+            self.num_refused += 1
+            level = logging.WARNING if self.num_refused == 1 else logging.DEBUG
+            logger.log(level, "the Prefect API refused an artifact (%d so far): %r", self.num_refused, err)
+
+
+def key_of(title: str) -> str:
+    """Return an artifact key: lower case, dashes, without the running number of a series."""
+    words = re.sub(r"\d[\d,._]*", " ", title.lower())
+    return re.sub(r"[^a-z]+", "-", words).strip("-") or "untitled"

@@ -1,0 +1,84 @@
+"""`python -m flows.augment`: the flow with Prefect's temporary local API, looking like `aigc run`.
+
+Prefect reads its settings when it is imported, so this module imports it only after they are set. What is already set
+in the environment wins: with PREFECT_API_URL the run is recorded by that server.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from aigc_pipeline.cli import user_errors
+
+Preset = Literal["default", "smoke", "demo", "thorough"]
+
+
+def main() -> None:
+    """Parse the command line, run the flow, and exit."""
+    typer.run(augment_command)
+
+
+def augment_command(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A folder with one sub-folder per class, or 'digits'.")
+    ] = "",
+    *,
+    preset: Annotated[Preset, typer.Option(help="How much time to spend.")] = "default",
+    minutes: Annotated[float, typer.Option(min=0, help="Training time; 0 takes the preset's.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Root of every random act; 0 takes the config's.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan.")] = False,
+    workspace: Annotated[
+        Path, typer.Option("--workspace", "-w", help="Stages, versions and Prefect's own files.")
+    ] = Path("workspace"),
+    config: Annotated[str, typer.Option("--config", "-c", metavar="FILE", help="YAML file of settings.")] = "",
+    override: Annotated[
+        list[str] | None, typer.Option("--override", "-o", metavar="KEY=VALUE", help="A dotted setting.")
+    ] = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error arose.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
+) -> None:
+    """Run the augmentation flow with a temporary Prefect API: no server, no account."""
+    for name, value in prefect_settings(workspace, verbose=traceback).items():
+        os.environ.setdefault(name, value)
+    parameters = {
+        "source": source,
+        "preset": preset,
+        "minutes": minutes,
+        "seed": seed,
+        "dry_run": dry_run,
+        "workspace": str(workspace),
+        "config_file": config,
+        "overrides": override or [],
+    }
+    with user_errors(traceback=traceback):
+        _run(parameters, workspace, quiet=quiet)
+
+
+def prefect_settings(workspace: Path, *, verbose: bool) -> Mapping[str, str]:
+    """Return the environment of a quiet temporary API whose files lie in the workspace."""
+    return {
+        "PREFECT_HOME": str((workspace / ".prefect").resolve()),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_LEVEL": "INFO" if verbose else "CRITICAL",  # user_errors() already says what went wrong
+    }
+
+
+def _run(parameters: Mapping[str, object], workspace: Path, *, quiet: bool) -> None:
+    from aigc_pipeline.cli.console import ConsoleReporter  # noqa: PLC0415 - after the environment is set
+    from aigc_pipeline.cli.outcome import print_outcome, print_plan  # noqa: PLC0415
+    from aigc_pipeline.records import SynthesisPlan  # noqa: PLC0415
+    from flows.augment import CONSOLE, augment  # noqa: PLC0415
+
+    with ConsoleReporter(quiet=quiet) as reporter:
+        CONSOLE.set(reporter)
+        result = augment(**parameters, return_state=True).result()
+        if isinstance(result, SynthesisPlan):
+            print_plan(reporter.console, result)
+        else:
+            print_outcome(reporter.console, result, workspace=workspace, computed=reporter.computed)

@@ -1,0 +1,150 @@
+"""The flow on points, whose whole pipeline takes seconds: same result as the library, stages visible, reuse named."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State
+
+from aigc_pipeline.core.context import RuntimeConfig
+from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.records import Manifest, SynthesisPlan
+from flows.augment import augment
+from flows.gpu import gpu_of, locked
+from flows.reporting import PrefectReporter, key_of
+
+STAGES = (
+    "ingest clean split plan embed train calibrate synthesize score filter evaluate publish".split()  # noqa: SIM905 - reads as the pipeline does
+)
+TINY = ["ingest.source={kind: mixture, counts: [120, 120, 40], test_per_class: 60}", "train.total_samples=4096"]
+
+
+@pytest.fixture(autouse=True)
+def _quiet_library() -> Iterator[None]:
+    """Undo what a flow does to the library's logger."""
+    library = logging.getLogger("aigc_pipeline")
+    before = (library.level, library.propagate, list(library.handlers))
+    yield
+    library.level, library.propagate, library.handlers = before
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("flow")
+
+
+@pytest.fixture(scope="session")
+def first(prefect_api: None, workspace: Path) -> State[Manifest]:  # noqa: ARG001 - an API must run
+    return run_flow(workspace)
+
+
+def run_flow(workspace: Path, **parameters: object) -> State[Manifest]:
+    settings = {"preset": "smoke", "workspace": str(workspace), "overrides": TINY} | parameters
+    return augment(**settings, return_state=True)  # type: ignore[call-overload,no-any-return] # built above
+
+
+def task_states(state: State[Manifest]) -> dict[str, str]:
+    with get_client(sync_client=True) as client:
+        only = FlowRunFilter(id=FlowRunFilterId(any_=[_run_id(state)]))
+        runs = client.read_task_runs(flow_run_filter=only)
+    return {run.name: run.state_name or "" for run in runs}
+
+
+def _run_id(state: State[Manifest]) -> UUID:
+    assert state.state_details.flow_run_id
+    return state.state_details.flow_run_id
+
+
+def artifacts(state: State[Manifest]) -> dict[str, str]:
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[_run_id(state)])))
+    return {each.key or "": each.type or "" for each in found}
+
+
+def test_flow_publishes_and_its_state_carries_the_verdict(first: State[Manifest]) -> None:
+    manifest = first.result()
+
+    assert first.is_completed()
+    assert first.message == manifest.sentence
+
+
+def test_every_stage_is_a_task_run_named_after_it(first: State[Manifest]) -> None:
+    assert set(task_states(first)) == set(STAGES)
+
+
+def test_plan_and_verdict_are_artifacts(first: State[Manifest]) -> None:
+    kinds = artifacts(first)
+
+    assert kinds["plan"] == "table"
+    assert kinds["verdict"] == "markdown"
+    assert kinds["train-progress"] == "progress"
+
+
+def test_second_run_reuses_every_stage_and_publishes_the_same(first: State[Manifest], workspace: Path) -> None:
+    second = run_flow(workspace)
+
+    assert set(task_states(second).values()) == {"Reused"}
+    assert second.result() == first.result()
+
+
+def test_dry_run_stops_after_the_plan(first: State[Manifest], workspace: Path) -> None:  # noqa: ARG001 - its stages are reused
+    state = run_flow(workspace, dry_run=True)
+
+    assert isinstance(state.result(), SynthesisPlan)
+    assert "train" not in task_states(state)
+
+
+def test_user_error_fails_the_run_with_its_message_alone(
+    prefect_api: None,  # noqa: ARG001
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    state = run_flow(tmp_path, overrides=[*TINY, "train.nonsense=1"])
+
+    assert state.is_failed()
+    assert "train.nonsense" in str(state.message)
+    assert "Traceback" not in caplog.text
+    with pytest.raises(ConfigError):
+        state.result()
+
+
+def test_refused_artifacts_do_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("flows.reporting.create_table_artifact", refuse)
+    reporter = PrefectReporter()
+
+    reporter.table("plan", [{"class": "0"}])
+    reporter.table("plan", [{"class": "0"}])
+
+    assert reporter.num_refused == 2
+
+
+@pytest.mark.parametrize(
+    ("title", "key"), [("samples after 12,000", "samples-after"), ("embed: encoder progress", "embed-encoder-progress"), ("7", "untitled")]
+)
+def test_pictures_of_a_series_share_a_key(title: str, key: str) -> None:
+    assert key_of(title) == key
+
+
+def test_cpu_training_waits_for_no_gpu() -> None:
+    assert gpu_of(RuntimeConfig(device="cpu")) is None
+
+
+def test_gpu_index_follows_cuda_visible_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+
+    assert gpu_of(RuntimeConfig(device="cuda:1")) == "7"
+
+
+def test_lock_is_free_again_after_its_holder(tmp_path: Path) -> None:
+    with locked(tmp_path / "gpu.lock"):
+        pass
+    with locked(tmp_path / "gpu.lock"):
+        assert (tmp_path / "gpu.lock").exists()

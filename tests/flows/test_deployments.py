@@ -1,0 +1,77 @@
+"""`deployments/`: Prefect accepts unknown parameter names and unslugged schedules without a word, so this file does not."""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+
+from aigc_pipeline.config import load_config
+
+FOLDER = Path(__file__).parents[2] / "deployments"
+DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((FOLDER / "prefect.yaml").read_text())["deployments"]
+CONFIGS = sorted((FOLDER / "configs").glob("*.yaml"))
+
+
+def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
+    module, _, name = deployment["entrypoint"].rpartition(".")
+    found = getattr(importlib.import_module(module), name)
+    assert isinstance(found, Flow)
+    return found
+
+
+@pytest.fixture(params=DEPLOYMENTS, ids=lambda each: each["name"])
+def deployment(request: pytest.FixtureRequest) -> dict[str, Any]:
+    chosen: dict[str, Any] = request.param
+    return chosen
+
+
+def test_parameters_are_those_of_the_flow(deployment: dict[str, Any]) -> None:
+    flow = flow_of(deployment)
+
+    validated = flow.validate_parameters(inspect.signature(flow.fn).bind(**deployment["parameters"]).arguments)
+
+    assert set(deployment["parameters"]) <= set(validated)
+
+
+def test_parameters_name_a_source(deployment: dict[str, Any]) -> None:
+    given = deployment["parameters"]
+    file = given.get("config_file")
+
+    config = load_config(file=FOLDER.parent / file if file else None, source=given.get("source"))
+
+    assert config.ingest.source.kind
+
+
+def test_schedules_have_slugs_and_time_zones(deployment: dict[str, Any]) -> None:
+    for schedule in deployment["schedules"]:
+        assert schedule["slug"]
+        assert schedule["timezone"]
+        assert isinstance(schedule["active"], bool)
+
+
+def test_runs_of_one_deployment_wait_for_each_other(deployment: dict[str, Any]) -> None:
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+def test_each_deployment_has_a_workspace_of_its_own() -> None:
+    assert len({each["parameters"]["workspace"] for each in DEPLOYMENTS}) == len(DEPLOYMENTS)
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
+def test_example_configs_load(file: Path) -> None:
+    assert load_config(file=file).ingest
+
+
+def test_form_is_short_flat_and_described() -> None:
+    from flows.augment import augment
+
+    properties = augment.parameters.properties
+
+    assert len(properties) <= 8
+    assert all(each["description"] for each in properties.values())
+    assert all("default" in each for each in properties.values())
+    assert not any(each.get("anyOf") or each.get("$ref") for each in properties.values())
