@@ -105,6 +105,7 @@ def load_config(
             msg = f"override '{override}' has no '='. Write it as train.total_samples=200000."
             raise ConfigError(msg)
         _set(tree, path.strip(), _parse_value(text, override))
+    _complete_kinds(tree, PipelineConfig)
     return parse_config(tree, where=str(file) if file else "the command line")
 
 
@@ -166,6 +167,18 @@ def _set(tree: dict[str, object], path: str, value: object) -> None:
             raise ConfigError(msg)
         node = child
     node[last] = value
+
+
+def _complete_kinds(tree: dict[str, object], model: object) -> None:
+    """Fill in the default member where settings of a union are given without `kind`: `-o train.generator.width=64`."""
+    fields = getattr(model, "model_fields", {})
+    for name, value in tree.items():
+        if not isinstance(value, dict) or name not in fields:
+            continue
+        default = fields[name].get_default()
+        if "kind" in getattr(type(default), "model_fields", {}):
+            value.setdefault("kind", default.kind)
+        _complete_kinds(value, type(default) if default is not None else fields[name].annotation)
 
 
 def _merge(tree: dict[str, object], update: Mapping[str, object]) -> None:

@@ -7,14 +7,14 @@ fingerprint = its settings + the fingerprints of its inputs + its STAGE_VERSION 
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar, get_type_hints
 
-from aigc_pipeline.config import PipelineConfig
+from aigc_pipeline.config import PipelineConfig, to_yaml
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.records import Record
 from aigc_pipeline.core.strict import Settings, digest_of
-from aigc_pipeline.records import Manifest, SynthesisPlan
+from aigc_pipeline.records import CleanDataset, DatasetSplits, Manifest, RawDataset, SynthesisPlan
 from aigc_pipeline.stages.calibrate import calibrate
 from aigc_pipeline.stages.clean import clean
 from aigc_pipeline.stages.embed import embed
@@ -43,28 +43,32 @@ class Runner(Protocol):
 
 def run_pipeline(config: PipelineConfig, *, context: Context, call: Runner | None = None) -> Manifest:
     """Run or resume all stages and return what was published, or why nothing was."""
-    run = StageCaller(context, call or call_directly)
-    splits, embeddings, planned = _prepare(config, run)
+    run = StageCaller.of(config, context, call)
+    raw, cleaned, splits, planned = _prepare(config, run)
+    embeddings = run(embed, config.embed, splits)
     checkpoint = run(train, config.train, planned, splits)
     judge = run(calibrate, config.calibrate, config.filter, planned, splits, embeddings, checkpoint)
     candidates = run(synthesize, config.synthesize, planned, splits, checkpoint, judge)
     scored = run(score, config.score, planned, splits, embeddings, checkpoint, judge, candidates)
     filtered = run(filter_candidates, config.filter, planned, judge, scored)
     report = run(evaluate, config.evaluate, splits, embeddings, judge, candidates, scored, filtered)
-    return run(publish, config.publish, splits, planned, checkpoint, judge, candidates, filtered, report)
+    return run(
+        publish, config.publish, raw, cleaned, splits, planned, checkpoint, judge, candidates, filtered, report
+    )
 
 
 def plan_pipeline(config: PipelineConfig, *, context: Context, call: Runner | None = None) -> SynthesisPlan:
-    """Run up to the plan: what would be synthesized, at what cost. Nothing expensive is trained."""
-    return _prepare(config, StageCaller(context, call or call_directly))[2]
+    """Run up to the plan: what would be synthesized, at what cost. Nothing is trained."""
+    return _prepare(config, StageCaller.of(config, context, call))[3]
 
 
-def _prepare(config: PipelineConfig, run: "StageCaller"):  # type: ignore[no-untyped-def] # noqa: ANN202
+def _prepare(
+    config: PipelineConfig, run: "StageCaller"
+) -> tuple[RawDataset, CleanDataset, DatasetSplits, SynthesisPlan]:
     raw = run(ingest, config.ingest, list_source(context=run.context, config=config.ingest))
     cleaned = run(clean, config.clean, raw)
     splits = run(split, config.split, raw, cleaned)
-    planned = run(plan, config.plan, config.train.recipe(), splits)
-    return splits, run(embed, config.embed, splits), planned
+    return raw, cleaned, splits, run(plan, config.plan, config.train.recipe(), splits)
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,11 @@ class StageCaller:
 
     context: Context
     call: Runner
+
+    @classmethod
+    def of(cls, config: PipelineConfig, context: Context, call: Runner | None) -> "StageCaller":
+        """Bind to a context that also knows the resolved settings, for the record."""
+        return cls(replace(context, config_yaml=to_yaml(config)), call or call_directly)
 
     def __call__(
         self, stage: Callable[Concatenate[Context, P], R], /, *args: P.args, **kwargs: P.kwargs

@@ -40,6 +40,8 @@ class Context:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     reporter: Reporter = field(default_factory=LogReporter)
     executor: Executor = field(default_factory=SerialExecutor)
+    config_yaml: str = ""
+    """All resolved settings, for the published record; never read by a stage's logic."""
     stage: str = ""
     version: int = 0
     fingerprint: str = ""

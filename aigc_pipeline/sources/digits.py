@@ -66,7 +66,8 @@ class Digits(Member):
         if not self.long_tail:
             return available
         share = digit / (len(_CLASS_SIZES) - 1)
-        return min(available, round(self.commonest * (self.rarest / self.commonest) ** share))
+        wanted: float = self.commonest * (self.rarest / self.commonest) ** share
+        return min(available, round(wanted))
 
 
 def _png(values: NDArray[np.float64]) -> bytes:

@@ -15,7 +15,7 @@ from aigc_pipeline.core.errors import ConfigError, DataError
 from aigc_pipeline.data.shards import cells_from_numpy, cells_to_numpy
 from aigc_pipeline.modalities.base import Facts, FloatArray, Reject, Variation
 from aigc_pipeline.modalities.image.decoding import fit_picture, read_picture
-from aigc_pipeline.modalities.image.encoding import img_tag, png
+from aigc_pipeline.modalities.image.encoding import contact_sheet, img_tag, png
 from aigc_pipeline.modalities.image.network import small_network
 from aigc_pipeline.modalities.image.spec import SYMMETRIES, ImageSpec
 from aigc_pipeline.modalities.image.variation import draw_variation, vary
@@ -119,6 +119,10 @@ class ImageModality:
         """Show each picture at 64 px or more, with hard pixel edges."""
         return [img_tag(pixels) for pixels in _pixels(cells, spec)]
 
+    def grid(self, cells: pa.Array, spec: ImageSpec, columns: int) -> bytes | None:
+        """Return a contact sheet."""
+        return png(contact_sheet(_pixels(cells, spec), columns=columns))
+
     def network(self, spec: ImageSpec, out_features: int) -> nn.Module:
         """Return a convolutional network of 3 to 5 layers without batch statistics."""
         return small_network(spec, out_features)
@@ -152,7 +156,7 @@ def _is_grey(image: Image.Image) -> bool:
 
 def _side_from(facts: pa.Table) -> int:
     short_sides = np.minimum(facts["width"].to_numpy(), facts["height"].to_numpy())
-    nearest = 2 ** round(float(np.log2(np.median(short_sides))))
+    nearest = 1 << round(float(np.log2(np.median(short_sides))))
     return min(max(nearest, _MIN_FITTED_PX), _MAX_FITTED_PX)
 
 

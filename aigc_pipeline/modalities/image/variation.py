@@ -6,7 +6,7 @@ The elastic field was measured to help most where a class is small. Colour is le
 import math
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - the name all of torch uses
 from jaxtyping import Float
 from torch import Tensor
 

@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - the name all of torch uses
 from numpy.typing import NDArray
 
 from aigc_pipeline.modalities.base import FloatArray
@@ -35,7 +35,8 @@ def shifted_views(pixels: NDArray[np.uint8], symmetries: tuple[Symmetry, ...]) -
 
 def _corners(reach: int) -> list[tuple[int, int]]:
     """Return the top left corners of all shifts, the unshifted one first."""
-    corners = product(range(2 * reach + 1), repeat=2)
+    starts = range(2 * reach + 1)
+    corners = product(starts, starts)
     return sorted(corners, key=lambda corner: abs(corner[0] - reach) + abs(corner[1] - reach))
 
 

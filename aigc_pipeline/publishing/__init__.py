@@ -1,0 +1,1 @@
+"""A published version: tables, encoded samples, report, card; immutable, hashed, claimed by one rename."""

@@ -1,0 +1,98 @@
+"""Version directories: built aside, claimed by one `os.rename` onto their number, never changed afterwards.
+
+A rename onto an existing, non-empty directory fails, so two writers cannot claim one number and a reader never sees half
+a version. `LATEST.json` is a hint, moved last.
+"""
+
+import errno
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from aigc_pipeline.core.errors import PublishError
+from aigc_pipeline.core.samples import content_sha256
+from aigc_pipeline.core.store import sync, write_atomically
+
+VERSION_FILE = "version.json"
+_LATEST = "LATEST.json"
+
+
+def seal(directory: Path, facts: Mapping[str, object]) -> None:
+    """Write `version.json`: `facts`, and every file's size and sha256."""
+    files = {
+        file.relative_to(directory).as_posix(): {"bytes": file.stat().st_size, "sha256": content_sha256(file.read_bytes())}
+        for file in sorted(directory.rglob("*"))
+        if file.is_file() and file.name != VERSION_FILE
+    }
+    write_atomically(directory / VERSION_FILE, json.dumps({**facts, "files": files}, indent=1).encode())
+
+
+def claim(built: Path, versions: Path) -> Path:
+    """Move a built directory onto the next free number and return its place."""
+    versions.mkdir(parents=True, exist_ok=True)
+    number = _highest(versions) + 1
+    while True:
+        target = versions / f"v{number:04d}"
+        try:
+            built.rename(target)
+        except OSError as err:
+            if err.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
+                raise
+            number += 1
+        else:
+            sync(versions)
+            return target
+
+
+def find_published(versions: Path, fingerprint: str) -> Path | None:
+    """Return the version that was published under this fingerprint: a run killed after claiming must not claim twice."""
+    for directory in sorted(versions.glob("v*")):
+        if json.loads((directory / VERSION_FILE).read_text())["fingerprint"] == fingerprint:
+            return directory
+    return None
+
+
+def point_latest(versions: Path, version: Path) -> None:
+    """Move the hint."""
+    write_atomically(versions.parent / _LATEST, json.dumps({"version": version.name}).encode())
+
+
+def resolve(path: Path) -> Path:
+    """Return the version directory meant by a workspace, a version directory or a file inside one.
+
+    Raises:
+        PublishError: if there is none.
+    """
+    for candidate in (path, path.parent):
+        if (candidate / VERSION_FILE).exists():
+            return candidate
+    versions = path / "versions"
+    numbers = sorted(versions.glob("v*")) if versions.is_dir() else []
+    if not numbers:
+        msg = f"there is no published version at {path}. Give a workspace or a version directory, or run `aigc run` first."
+        raise PublishError(msg)
+    hint = path / _LATEST
+    named = versions / json.loads(hint.read_text())["version"] if hint.exists() else numbers[-1]
+    return named if named.exists() else numbers[-1]
+
+
+def verify(version: Path) -> None:
+    """Check every file of a version against its recorded size and hash.
+
+    Raises:
+        PublishError: naming the first files that are missing or changed.
+    """
+    listed: Mapping[str, Mapping[str, object]] = json.loads((version / VERSION_FILE).read_text())["files"]
+    bad = [
+        name
+        for name, facts in listed.items()
+        if not (version / name).is_file() or content_sha256((version / name).read_bytes()) != facts["sha256"]
+    ]
+    if bad:
+        msg = f"{len(bad)} files of {version} are missing or changed since publication: {bad[:5]}. Publish again, or restore them."
+        raise PublishError(msg)
+
+
+def _highest(versions: Path) -> int:
+    numbers = [int(directory.name[1:]) for directory in versions.glob("v*") if directory.name[1:].isdigit()]
+    return max(numbers, default=0)
