@@ -82,8 +82,7 @@ def _clusters(context: Context, config: CleanConfig, raw: RawDataset, kept: pa.T
     A random projection finds candidate pairs; each is then measured over the modality's views.
     """
     modality = MODALITIES[raw.modality]
-    facts = kept.select([name for name in kept.column_names if name.startswith("fact_")])
-    spec = modality.fit(facts.rename_columns([name.removeprefix("fact_") for name in facts.column_names]))
+    spec = modality.fit(kept)
     cells = modality.decode(kept["content"].to_pylist(), spec)
     views = modality.views(cells, spec)
     limit = config.near_duplicate_tolerances * modality.tolerance

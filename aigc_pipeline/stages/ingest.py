@@ -127,7 +127,7 @@ def _raw_table(rows: list[dict[str, object]]) -> pa.Table:
     }
     facts = pa.Table.from_pylist([row["facts"] for row in rows])
     content = pa.array([row["content"] for row in rows], pa.large_binary())
-    return pa.table({**columns, **{f"fact_{name}": facts[name] for name in facts.column_names}, "content": content})
+    return pa.table({**columns, **{name: facts[name] for name in facts.column_names}, "content": content})
 
 
 def _chunks(samples: Iterable[RawSample], size: int) -> Iterator[list[RawSample]]:

@@ -60,9 +60,7 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
     _refuse_missing_classes(kept, roles, cleaned.classes)
     rows = read_shards(context.files_of(raw), "raw").take(kept["row"])
     modality = MODALITIES[cleaned.modality]
-    facts = rows.select([name for name in rows.column_names if name.startswith("fact_")])
-    facts = facts.rename_columns([name.removeprefix("fact_") for name in facts.column_names])
-    spec = modality.fit(_take(facts, roles, "train"), size=config.size, symmetries=config.symmetries)
+    spec = modality.fit(_take(rows, roles, "train"), size=config.size, symmetries=config.symmetries)
     labels = np.array([cleaned.classes.index(name) for name in kept["class_name"].to_pylist()], np.int64)
     for role in ROLES:
         part = _take(kept, roles, role)

@@ -45,4 +45,5 @@ def contact_sheet(pixels: NDArray[np.uint8], *, columns: int) -> NDArray[np.uint
 
 def _factor(pixels: NDArray[np.uint8], min_side_px: int) -> int:
     """Return the whole number that enlarges the short side to `min_side_px` or more."""
-    return max(1, -(-min_side_px // min(pixels.shape[:2])))
+    short_side: int = min(pixels.shape[:2])
+    return max(1, -(-min_side_px // short_side))

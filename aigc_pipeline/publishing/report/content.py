@@ -1,0 +1,44 @@
+"""What a report is made of: the records of a run, and two ways to show a sample. It holds no pixels and no HTML."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from aigc_pipeline.records import EvalReport, FilteredSet, Judge, SynthesisPlan
+
+Html = str
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything that report and card say about one run."""
+
+    version: str | None
+    """None where nothing was published."""
+    reason: str
+    """Why it was published as it is, or why not."""
+    sentence: str
+    """The verdict in one sentence."""
+    plan: SynthesisPlan
+    judge: Judge
+    filtered: FilteredSet
+    evaluation: EvalReport
+    candidates: pa.Table
+    """Columns of `core.tables.CANDIDATES`, in index order."""
+    candidate_html: Callable[[list[int]], list[Html]]
+    """Row numbers of `candidates` to what a page shows of them."""
+    train_html: Callable[[list[str]], list[Html]]
+    """Ids of training samples to what a page shows of them."""
+    classes: tuple[str, ...]
+    source: str
+    samples_seen: int
+    family: str
+    created: str
+    """Date and time, ISO 8601."""
+    num_real: int | None = None
+    """Published real rows; None where it is not known, and then not shown."""
+    num_synthetic: int | None = None
+    """Published synthetic rows; None where it is not known, and then not shown."""
+    num_recommended: int | None = None
+    """Synthetic rows among them that the verdict recommends; None where it is not known, and then not shown."""
