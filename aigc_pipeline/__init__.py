@@ -38,11 +38,11 @@ def run(
     Raises:
         PipelineError: with what happened, where, and what to do.
     """
-    from aigc_pipeline.config import load_config  # noqa: PLC0415 - heavy
-    from aigc_pipeline.core.context import Context  # noqa: PLC0415
-    from aigc_pipeline.core.reporting import LogReporter  # noqa: PLC0415
-    from aigc_pipeline.core.store import Store  # noqa: PLC0415
-    from aigc_pipeline.pipeline import run_pipeline  # noqa: PLC0415
+    from aigc_pipeline.config import load_config
+    from aigc_pipeline.core.context import Context
+    from aigc_pipeline.core.reporting import LogReporter
+    from aigc_pipeline.core.store import Store
+    from aigc_pipeline.pipeline import run_pipeline
 
     settings = load_config(file=Path(config) if config else None, source=source, overrides=overrides)
     context = Context(Store(Path(workspace)), settings.seed, settings.runtime, reporter or LogReporter())
@@ -55,6 +55,6 @@ def read_manifest(version: Path | str, *, recommended_only: bool = True) -> pd.D
     Raises:
         PublishError: if there is no such version.
     """
-    from aigc_pipeline.publishing.manifest import read_manifest as read  # noqa: PLC0415 - heavy
+    from aigc_pipeline.publishing.manifest import read_manifest as read
 
     return read(Path(version), recommended_only=recommended_only)

@@ -1,8 +1,5 @@
 """Finished records back into working objects: encoders, the synthesizer, the scoring bench. Stages share it; rebuild will too."""
 
-from pathlib import Path
-from typing import TypeVar
-
 import numpy as np
 import pyarrow as pa
 import torch
@@ -21,7 +18,6 @@ from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, Synthes
 from aigc_pipeline.scorers import Bench, TrainReference
 from aigc_pipeline.training.devices import device_of
 
-M = TypeVar("M")
 FloatArray = NDArray[np.float32]
 _SCORING_BATCH = 8 * CHUNK_SIZE
 
@@ -30,7 +26,7 @@ def open_encoder(context: Context, splits: DatasetSplits, embeddings: Embeddings
     """Read back `encoder` or `judge`."""
     folder = context.files_of(embeddings)
     return load_fitted(
-        read_member(folder / f"{name}.json", AnyEncoder),
+        _ENCODERS.validate_json((folder / f"{name}.json").read_bytes()),
         folder / f"{name}.safetensors",
         spec=splits.spec,
         num_classes=len(splits.classes),
@@ -45,7 +41,7 @@ def open_synthesizer(
     """Read back the trained family with the training split beside it."""
     device = device_of(context.runtime)
     folder = context.files_of(checkpoint)
-    generator: AnyGenerator = read_member(folder / "generator.json", AnyGenerator)
+    generator = _GENERATORS.validate_json((folder / "generator.json").read_bytes())
     networks = load_networks(
         generator,
         folder / "generator.safetensors",
@@ -58,9 +54,7 @@ def open_synthesizer(
     return Synthesizer(generator, networks, splits.spec, load_train(context, splits), varied, device)
 
 
-def open_bench(
-    context: Context, splits: DatasetSplits, embeddings: Embeddings, synthesizer: Synthesizer
-) -> Bench:
+def open_bench(context: Context, splits: DatasetSplits, embeddings: Embeddings, synthesizer: Synthesizer) -> Bench:
     """Put encoders, discriminator and training split side by side."""
     train = synthesizer.train
     features = read_table(context.files_of(embeddings) / "features-train.arrow")
@@ -101,7 +95,5 @@ def feature_rows(table: pa.Table, column: str) -> FloatArray:
     return np.asarray(cells_to_numpy(cells, (cells.type.list_size,)), np.float32)
 
 
-def read_member(file: Path, union: type[M] | object) -> M:
-    """Read settings that a stage stored beside its weights."""
-    member: M = TypeAdapter(union).validate_json(file.read_bytes())
-    return member
+_ENCODERS: TypeAdapter[AnyEncoder] = TypeAdapter(AnyEncoder)
+_GENERATORS: TypeAdapter[AnyGenerator] = TypeAdapter(AnyGenerator)

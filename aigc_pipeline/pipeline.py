@@ -52,9 +52,7 @@ def run_pipeline(config: PipelineConfig, *, context: Context, call: Runner | Non
     scored = run(score, config.score, planned, splits, embeddings, checkpoint, judge, candidates)
     filtered = run(filter_candidates, config.filter, planned, judge, scored)
     report = run(evaluate, config.evaluate, splits, embeddings, judge, candidates, scored, filtered)
-    return run(
-        publish, config.publish, raw, cleaned, splits, planned, checkpoint, judge, candidates, filtered, report
-    )
+    return run(publish, config.publish, raw, cleaned, splits, planned, checkpoint, judge, candidates, filtered, report)
 
 
 def plan_pipeline(config: PipelineConfig, *, context: Context, call: Runner | None = None) -> SynthesisPlan:
@@ -65,7 +63,7 @@ def plan_pipeline(config: PipelineConfig, *, context: Context, call: Runner | No
 def _prepare(
     config: PipelineConfig, run: "StageCaller"
 ) -> tuple[RawDataset, CleanDataset, DatasetSplits, SynthesisPlan]:
-    raw = run(ingest, config.ingest, list_source(context=run.context, config=config.ingest))
+    raw = run(ingest, config.ingest, list_source(config.ingest))
     cleaned = run(clean, config.clean, raw)
     splits = run(split, config.split, raw, cleaned)
     return raw, cleaned, splits, run(plan, config.plan, config.train.recipe(), splits)
@@ -86,8 +84,7 @@ class BoundStage(Generic[P, R_co]):
     def find(self, *args: P.args, **kwargs: P.kwargs) -> R_co | None:
         """Return the finished record, or None where the stage has yet to run."""
         assert not kwargs, "stages take positional inputs"
-        record = self.context.store.find(self.name, self._fingerprint(*args), self._record_type())
-        return record  # type: ignore[return-value] # the type is the function's own return annotation
+        return self.context.store.find(self.name, self._fingerprint(*args), self._record_type())
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Return the finished record, computing it first where needed."""
@@ -108,8 +105,8 @@ class BoundStage(Generic[P, R_co]):
         reporter.stage(self.name, "finished", time.monotonic() - started)
         return record
 
-    def _record_type(self) -> type[Record]:
-        record_type: type[Record] = get_type_hints(self.function)["return"]
+    def _record_type(self) -> type[R_co]:
+        record_type: type[R_co] = get_type_hints(self.function)["return"]
         return record_type
 
     def _version(self) -> int:
@@ -141,9 +138,7 @@ class StageCaller:
         """Bind to a context that also knows the resolved settings, for the record."""
         return cls(replace(context, config_yaml=to_yaml(config)), call or call_directly)
 
-    def __call__(
-        self, stage: Callable[Concatenate[Context, P], R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+    def __call__(self, stage: Callable[Concatenate[Context, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run one stage; the type checker refuses records in a wrong order."""
         bound: BoundStage[P, R] = BoundStage(stage, self.context)
         return self.call(bound, *args, **kwargs)

@@ -16,7 +16,14 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 _TABS = ("Logs", "Task Runs", "Artifacts", "Parameters", "Details")
 
@@ -47,7 +54,7 @@ def start_from_form(page: Page, arguments: argparse.Namespace) -> str:
     page.get_by_role("button", name="Submit").click()
     deadline = time.monotonic() + 30
     while (latest := _latest_run(arguments, deployment["id"])) == before:
-        assert time.monotonic() < deadline, "the form was refused: look at 1-form.png"
+        refuse_after(deadline, "the form was refused: look at 1-form.png")
         time.sleep(1)
     return latest
 
@@ -69,7 +76,7 @@ def photograph_run(page: Page, arguments: argparse.Namespace, run_id: str) -> No
     page.goto(address)
     deadline, number = time.monotonic() + arguments.minutes * 60, 0
     while (state := _api(arguments, f"flow_runs/{run_id}")["state_type"]) not in _FINAL:
-        assert time.monotonic() < deadline, f"the run is still {state}"
+        refuse_after(deadline, f"the run is still {state}")
         time.sleep(arguments.every)
         number += 1
         page.screenshot(path=out / f"2-working-{number:02d}.png")
@@ -87,6 +94,12 @@ def photograph_run(page: Page, arguments: argparse.Namespace, run_id: str) -> No
         page.screenshot(path=out / f"4-artifact-{key}.png", full_page=True)
 
 
+def refuse_after(deadline: float, message: str) -> None:
+    """Raise TimeoutError when the deadline has passed."""
+    if time.monotonic() > deadline:
+        raise TimeoutError(message)
+
+
 def latest_artifacts(arguments: argparse.Namespace, run_id: str) -> Mapping[str, str]:
     """Return the newest artifact of every key of a run."""
     body = {"flow_runs": {"id": {"any_": [run_id]}}, "sort": "CREATED_DESC", "limit": 200}
@@ -100,7 +113,7 @@ def _latest_run(arguments: argparse.Namespace, deployment: str) -> str:
     return max(manual, key=lambda each: each["created"])["id"] if manual else ""
 
 
-def _api(arguments: argparse.Namespace, path: str, body: Mapping[str, object] | None = None):  # type: ignore[no-untyped-def] # noqa: ANN202 - JSON
+def _api(arguments: argparse.Namespace, path: str, body: Mapping[str, object] | None = None):  # type: ignore[no-untyped-def]
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{arguments.server}/api/{path}", data, {"Content-Type": "application/json"})  # noqa: S310 - our own server
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310

@@ -15,7 +15,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from aigc_pipeline.cli.console import ConsoleReporter
-from aigc_pipeline.cli.outcome import REPORT, describe_plan, markdown_outcome, report_plan
+from aigc_pipeline.cli.outcome import describe_plan, markdown_outcome, report_plan
 from aigc_pipeline.config import PipelineConfig, Preset, load_config
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import PipelineError
@@ -41,7 +41,7 @@ def augment(
     preset: Preset = "default",
     minutes: Annotated[float, Field(ge=0)] = 0.0,
     seed: Annotated[int, Field(ge=0)] = 0,
-    dry_run: bool = False,  # noqa: FBT001, FBT002 - a flow's parameters are a form, not a call
+    dry_run: bool = False,
     workspace: str = "workspace",
     config_file: str = "",
     overrides: list[str] = [],  # noqa: B006 - Prefect copies parameters; None would make the form a two-way toggle
@@ -90,6 +90,4 @@ def _run(settings: PipelineConfig, context: Context, artifacts: PrefectReporter)
     manifest = run_pipeline(settings, context=context, call=PrefectRunner())
     workspace = context.store.workspace.resolve()
     artifacts.markdown("verdict", markdown_outcome(manifest, workspace=workspace))
-    if manifest.directory is not None:
-        artifacts.file("report", workspace / manifest.directory / REPORT)
     return Completed(message=manifest.sentence, data=manifest)

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -89,7 +90,8 @@ class _Progress:
         percent = 100.0 * done / total if total else 100.0
         words = f"{self._task}: {done:,} of {total:,} {self._pace.describe(done, total)}".rstrip()
         if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, key=key_of(f"{self._task} progress"), description=words)
+            made = create_progress_artifact(percent, key=key_of(f"{self._task} progress"), description=words)
+            self._artifact = cast("UUID", made)  # typed for async callers too
         else:
             update_progress_artifact(self._artifact, percent, description=words)
 
@@ -102,7 +104,7 @@ class PrefectReporter:
         self.num_refused = 0
         self._bars: dict[str, _Progress] = {}
 
-    def stage(self, name: str, event: StageEvent, seconds: float) -> None:
+    def stage(self, name: str, event: StageEvent, seconds: float) -> None:  # noqa: ARG002 - the Protocol's signature
         """Forget finished bars: task runs have states of their own."""
         if event != "started":
             self._bars.clear()
@@ -145,7 +147,7 @@ class PrefectReporter:
     def _try(self, create: Callable[[], object]) -> None:
         try:
             create()
-        except Exception as err:  # noqa: BLE001 - whatever the API's trouble is, hours of training outweigh an artifact
+        except Exception as err:  # whatever the API's trouble is, hours of training outweigh an artifact
             self.num_refused += 1
             level = logging.WARNING if self.num_refused == 1 else logging.DEBUG
             logger.log(level, "the Prefect API refused an artifact (%d so far): %r", self.num_refused, err)

@@ -1,6 +1,7 @@
 """How Prefect calls a stage: one task per stage, named after it. The store remembers results, so Prefect does not."""
 
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
@@ -27,29 +28,27 @@ class PrefectRunner:
         Raises:
             PipelineError: as the stage raised it.
         """
-        assert not kwargs, "stages take positional inputs"
-        state = task_of(stage)(*args, return_state=True)
-        record: R = state.result()  # a task that ends in a named state hands over the state, not the record
-        return record
+        state: State[R] = task_of(stage)(*args, return_state=True, **kwargs)
+        return state.result()  # a task that ends in a named state hands its caller the state, not the record
 
 
-def task_of(stage: BoundStage[P, R]) -> Task[..., Any]:
+def task_of(stage: BoundStage[P, R]) -> Task[P, R]:
     """Return a task that answers with the record, as `Reused` where the store had it.
 
     Training is never retried: the same command resumes it. Other stages get a second try on I/O errors. What a user
     can mend ends as a failed state with its message, without a traceback in the log.
     """
 
-    def call(*inputs: Any) -> R | State[Any]:  # noqa: ANN401 - the stage's own signature is checked in pipeline.py
+    def call(*args: P.args, **kwargs: P.kwargs) -> R | State[R]:
         try:
-            if stage.find(*inputs) is None:
-                return _compute(stage, *inputs)
-            return Completed(name="Reused", message="answered from the workspace", data=stage(*inputs))
+            if stage.find(*args, **kwargs) is None:
+                return _compute(stage, *args, **kwargs)
+            return Completed(name="Reused", message="answered from the workspace", data=stage(*args, **kwargs))
         except PipelineError as err:
             return Failed(message=f"{type(err).__name__}: {err}", data=err)
 
     return Task(
-        call,
+        cast("Callable[P, R]", call),  # Prefect unpacks a returned state
         name=stage.name,
         task_run_name=stage.name,
         cache_policy=NO_CACHE,
@@ -60,11 +59,11 @@ def task_of(stage: BoundStage[P, R]) -> Task[..., Any]:
     )
 
 
-def _compute(stage: BoundStage[P, R], *inputs: Any) -> R:  # noqa: ANN401
+def _compute(stage: BoundStage[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     if stage.name != "train":
-        return stage(*inputs)
+        return stage(*args, **kwargs)
     with one_training_per_gpu(stage.context.runtime):
-        return stage(*inputs)
+        return stage(*args, **kwargs)
 
 
 def _is_passing_trouble(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

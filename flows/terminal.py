@@ -7,11 +7,16 @@ in the environment wins: with PREFECT_API_URL the run is recorded by that server
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from aigc_pipeline.cli import user_errors
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from aigc_pipeline.records import Manifest
 
 Preset = Literal["default", "smoke", "demo", "thorough"]
 
@@ -70,14 +75,15 @@ def prefect_settings(workspace: Path, *, verbose: bool) -> Mapping[str, str]:
 
 
 def _run(parameters: Mapping[str, object], workspace: Path, *, quiet: bool) -> None:
-    from aigc_pipeline.cli.console import ConsoleReporter  # noqa: PLC0415 - after the environment is set
-    from aigc_pipeline.cli.outcome import print_outcome, print_plan  # noqa: PLC0415
-    from aigc_pipeline.records import SynthesisPlan  # noqa: PLC0415
-    from flows.augment import CONSOLE, augment  # noqa: PLC0415
+    from aigc_pipeline.cli.console import ConsoleReporter
+    from aigc_pipeline.cli.outcome import print_outcome, print_plan
+    from aigc_pipeline.records import SynthesisPlan
+    from flows.augment import CONSOLE, augment
 
     with ConsoleReporter(quiet=quiet) as reporter:
         CONSOLE.set(reporter)
-        result = augment(**parameters, return_state=True).result()
+        state = cast("State[Manifest | SynthesisPlan]", augment(**parameters, return_state=True))
+        result = state.result()
         if isinstance(result, SynthesisPlan):
             print_plan(reporter.console, result)
         else:

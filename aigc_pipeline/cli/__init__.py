@@ -134,7 +134,7 @@ def inspect(
 ) -> None:
     """Show what a run would see in SOURCE: classes, sizes, unreadable files, duplicates. Nothing is trained."""
     with _reporting(context) as reporter, tempfile.TemporaryDirectory(prefix="aigc-inspect-") as temporary:
-        from aigc_pipeline.cli.inspection import inspect_source  # noqa: PLC0415 - heavy
+        from aigc_pipeline.cli.inspection import inspect_source
 
         settings = _load(source, config, "default", overrides=override or ())
         inspect_source(settings, workspace=workspace or Path(temporary), reporter=reporter)
@@ -149,7 +149,7 @@ def show(
 ) -> None:
     """Show a published version: verdict, rows per class, files."""
     with _reporting(context) as reporter:
-        from aigc_pipeline.cli.showing import show_version  # noqa: PLC0415 - heavy
+        from aigc_pipeline.cli.showing import show_version
 
         show_version(place, reporter=reporter)
 
@@ -181,7 +181,7 @@ def user_errors(*, traceback: bool) -> Iterator[None]:
 
 @contextmanager
 def _reporting(context: typer.Context) -> Iterator["ConsoleReporter"]:
-    from aigc_pipeline.cli.console import ConsoleReporter  # noqa: PLC0415 - rich loads when something is printed
+    from aigc_pipeline.cli.console import ConsoleReporter
 
     flags: _Globals = context.obj or _Globals()
     with user_errors(traceback=flags.traceback), ConsoleReporter(quiet=flags.quiet) as reporter:
@@ -197,7 +197,7 @@ def _load(
     size: int | None = None,
     seed: int | None = None,
 ) -> "PipelineConfig":
-    from aigc_pipeline.config import load_config  # noqa: PLC0415 - heavy
+    from aigc_pipeline.config import load_config
 
     named = {"split.size": size, "seed": seed}
     own = [f"{path}={value}" for path, value in named.items() if value is not None]
@@ -205,10 +205,10 @@ def _load(
 
 
 def _augment(settings: "PipelineConfig", workspace: Path, reporter: "ConsoleReporter") -> None:
-    from aigc_pipeline.cli.outcome import print_outcome  # noqa: PLC0415
-    from aigc_pipeline.core.context import Context  # noqa: PLC0415
-    from aigc_pipeline.core.store import Store  # noqa: PLC0415
-    from aigc_pipeline.pipeline import run_pipeline  # noqa: PLC0415
+    from aigc_pipeline.cli.outcome import print_outcome
+    from aigc_pipeline.core.context import Context
+    from aigc_pipeline.core.store import Store
+    from aigc_pipeline.pipeline import run_pipeline
 
     context = Context(Store(workspace), settings.seed, settings.runtime, reporter)
     manifest = run_pipeline(settings, context=context)
@@ -216,10 +216,10 @@ def _augment(settings: "PipelineConfig", workspace: Path, reporter: "ConsoleRepo
 
 
 def _plan(settings: "PipelineConfig", workspace: Path, reporter: "ConsoleReporter") -> None:
-    from aigc_pipeline.cli.outcome import print_plan, report_plan  # noqa: PLC0415
-    from aigc_pipeline.core.context import Context  # noqa: PLC0415
-    from aigc_pipeline.core.store import Store  # noqa: PLC0415
-    from aigc_pipeline.pipeline import plan_pipeline  # noqa: PLC0415
+    from aigc_pipeline.cli.outcome import print_plan, report_plan
+    from aigc_pipeline.core.context import Context
+    from aigc_pipeline.core.store import Store
+    from aigc_pipeline.pipeline import plan_pipeline
 
     context = Context(Store(workspace), settings.seed, settings.runtime, reporter)
     planned = plan_pipeline(settings, context=context)

@@ -153,7 +153,7 @@ def cell_text(value: Scalar) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time span as a person says it: `8.2 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 10:  # noqa: PLR2004 - below that, tenths are of interest
+    if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes_left = divmod(minutes, 60)
@@ -164,4 +164,4 @@ def duration(seconds: float) -> str:
 
 def quantity(value: float) -> str:
     """Return a positive number with about three digits and thousands separators."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits either way
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -12,8 +12,10 @@ from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.reporting import Reporter, Scalar
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.data.shards import read_shards, read_table
-from aigc_pipeline.pipeline import StageCaller, call_directly, clean, ingest, list_source
+from aigc_pipeline.pipeline import StageCaller, call_directly
 from aigc_pipeline.records import CleanDataset, RawDataset
+from aigc_pipeline.stages.clean import clean
+from aigc_pipeline.stages.ingest import ingest, list_source
 
 _MAX_EXAMPLES = 20
 _MAX_VALUES = 8
@@ -27,7 +29,7 @@ def inspect_source(config: PipelineConfig, *, workspace: Path, reporter: Reporte
     """
     context = Context(Store(workspace), config.seed, config.runtime, reporter)
     run = StageCaller(context, call_directly)
-    raw = run(ingest, config.ingest, list_source(context=context, config=config.ingest))
+    raw = run(ingest, config.ingest, list_source(config.ingest))
     samples = read_shards(context.files_of(raw), "raw")
     unreadable = read_table(context.files_of(raw) / "ledger.arrow")
     reporter.table("what the samples look like", _facts(samples))

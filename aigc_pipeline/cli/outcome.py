@@ -1,6 +1,9 @@
 """What a person reads when a run has ended: the verdict, where the files lie, and three commands worth typing next."""
 
+import json
 import shlex
+import shutil
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,31 +26,39 @@ def print_outcome(
 ) -> None:
     """Print the end of a run. `computed` names the stages that it computed; None where that is not known."""
     console.print()
-    console.print(Text(manifest.sentence, style="bold"), soft_wrap=True)
-    if manifest.reason != manifest.sentence:
-        _line(console, manifest.reason)
+    print_lines(console, manifest.sentence, bold=True)
+    print_lines(console, sentence_of(manifest.reason))
     if computed is not None and "publish" not in computed:
-        _line(console, "Nothing new: every input and setting is as before, so the earlier result still stands.")
+        print_lines(console, "Nothing new: every input and setting is as before, so the earlier result still stands.")
     console.print()
-    for line in path_lines(manifest, workspace):
-        _line(console, line)
+    print_lines(console, *path_lines(manifest, workspace))
     print_commands(console, next_commands(manifest, workspace))
 
 
 def markdown_outcome(manifest: "Manifest", *, workspace: Path) -> str:
     """Return the end of a run as markdown, for a page that shows it."""
-    lines = [f"**{manifest.sentence}**", ""]
-    if manifest.reason != manifest.sentence:
-        lines += [manifest.reason, ""]
-    lines += [f"- {line}" for line in path_lines(manifest, workspace)]
+    lines = [f"**{manifest.sentence}**", "", sentence_of(manifest.reason), ""]
+    if manifest.directory is not None:
+        report = workspace / manifest.directory / REPORT
+        lines += [
+            f"[Open the report]({report.resolve().as_uri()}) (on the worker's machine; paste the address if the browser refuses)",
+            "",
+        ]
+    files = ["```", *path_lines(manifest, workspace), "```", "", "Worth typing next:", ""]
     commands = [f"# {purpose}\n{command}" for purpose, command in next_commands(manifest, workspace)]
-    return "\n".join([*lines, "", "```sh", *commands, "```"])
+    return "\n".join([*lines, *files, "```sh", *commands, "```"])
+
+
+def print_lines(console: Console, *lines: str, bold: bool = False) -> None:
+    """Print lines as they are: no markup, no wrapping, so that paths can be copied."""
+    for line in lines:
+        console.print(Text(line, style="bold" if bold else ""), soft_wrap=True)
 
 
 def print_plan(console: Console, planned: "SynthesisPlan") -> None:
     """Print what a full run would do, in one sentence."""
     console.print()
-    _line(console, describe_plan(planned))
+    print_lines(console, describe_plan(planned))
 
 
 def describe_plan(planned: "SynthesisPlan") -> str:
@@ -72,35 +83,53 @@ def print_commands(console: Console, commands: Collection[tuple[str, str]]) -> N
     console.print(Text("Worth typing next:", style="bold"))
     for purpose, command in commands:
         console.print(Text(f"  # {purpose}", style="dim"))
-        _line(console, f"  {command}")
+        print_lines(console, f"  {command}")
 
 
 def next_commands(manifest: "Manifest", workspace: Path) -> list[tuple[str, str]]:
     """Return (purpose, command) for what one usually wants next."""
-    place = shlex.quote(str(workspace))
+    place, aigc = shlex.quote(str(workspace)), program("aigc")
     if manifest.directory is None:
         return [
-            ("what was planned and measured", f"aigc show {place}"),
-            ("publish whatever the verdict is", f"aigc run ... --workspace {place} -o publish.when=always"),
-            ("give the generator more time", f"aigc run ... --workspace {place} -o train.max_minutes=60"),
+            ("publish unless it harms", f"{aigc} run SOURCE --workspace {place} -o publish.when=unless_harmful"),
+            ("give the generator more time", f"{aigc} run SOURCE --workspace {place} -o train.max_minutes=60"),
+            ("see what a run sees in a source", f"{aigc} inspect SOURCE"),
         ]
     directory = workspace / manifest.directory
     return [
-        ("rows per class, verdict, files", f"aigc show {place}"),
+        ("rows per class, verdict, files", f"{aigc} show {place}"),
         ("the rows to train on, as a DataFrame", read_command(directory)),
         ("the report in a browser", open_command(directory / REPORT)),
     ]
 
 
-def read_command(directory: Path) -> str:
+def read_command(version: Path) -> str:
     """Return a shell command that reads a version."""
-    code = f"import aigc_pipeline as a; print(a.read_manifest({str(directory)!r}))"
-    return f"python -c {shlex.quote(code)}" if "'" not in code else f'python -c "{code}"'
+    return python_command(f"import aigc_pipeline as a; print(a.read_manifest({json.dumps(str(version))}))")
+
+
+def python_command(code: str) -> str:
+    """Return a shell command that runs a line of Python."""
+    return f"{program('python')} -c {shlex.quote(code)}"
 
 
 def open_command(file: Path) -> str:
     """Return a shell command that opens a file in the browser, on any system with Python."""
-    return f"python -m webbrowser {shlex.quote(file.resolve().as_uri())}"
+    return f"{program('python')} -m webbrowser {shlex.quote(file.resolve().as_uri())}"
+
+
+def program(name: str) -> str:
+    """Return how to call a program of this environment: by name where the PATH finds it, else by its path."""
+    ours = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    if found is not None and Path(found) == ours:
+        return name
+    return shlex.quote(str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours))
+
+
+def sentence_of(clause: str) -> str:
+    """Return a clause as a sentence: first letter up, a full stop."""
+    return f"{clause[:1].upper()}{clause[1:]}".rstrip(".") + "."
 
 
 def path_lines(manifest: "Manifest", workspace: Path) -> list[str]:
@@ -118,7 +147,3 @@ def path_lines(manifest: "Manifest", workspace: Path) -> list[str]:
 def _counts(manifest: "Manifest") -> str:
     synthetic = f"{manifest.num_synthetic:,} synthetic rows"
     return f"{manifest.num_real:,} real and {synthetic}, {manifest.num_recommended:,} of them recommended"
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(Text(text), soft_wrap=True)

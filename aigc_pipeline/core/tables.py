@@ -25,7 +25,11 @@ class Column:
 
 
 _IDENTITY = (
-    Column("sample_id", pa.string(), "Real: first 32 hex digits of the content's sha256. Synthetic: hash of generator, class and seed."),
+    Column(
+        "sample_id",
+        pa.string(),
+        "Real: first 32 hex digits of the content's sha256. Synthetic: hash of generator, class and seed.",
+    ),
     Column("label", pa.int64(), "Class index; `class_name` in the order of the file's `huggingface` metadata."),
     Column("class_name", pa.string(), "Class name."),
     Column("origin", pa.string(), "`real`, `classic` (a varied real sample) or `generated`."),
@@ -34,18 +38,53 @@ _LINEAGE = (
     Column("generator", pa.string(), "Generator family.", nullable=True),
     Column("checkpoint_sha256", pa.string(), "sha256 of the generator's weights.", nullable=True),
     Column("seed", pa.int64(), "The sample's own seed.", nullable=True),
-    Column("chunk_size", pa.int32(), "Padded batch size of synthesis: part of what a bit-exact rebuild needs.", nullable=True),
+    Column(
+        "chunk_size",
+        pa.int32(),
+        "Padded batch size of synthesis: part of what a bit-exact rebuild needs.",
+        nullable=True,
+    ),
     Column("parent_ids", _STRINGS, "Real samples it was varied from; empty for generated samples.", nullable=True),
     Column("transform", pa.string(), "JSON of the variation's parameters, for classic samples.", nullable=True),
 )
 _SCORES = (
-    Column("d_logit", pa.float32(), "Raw discriminator output; comparable only within one checkpoint and class.", nullable=True),
+    Column(
+        "d_logit",
+        pa.float32(),
+        "Raw discriminator output; comparable only within one checkpoint and class.",
+        nullable=True,
+    ),
     Column("p_real", pa.float32(), "Calibrated probability of being real at prior 1/2, in [0, 1].", nullable=True),
-    Column("log_density_ratio", pa.float32(), "log p(x|class)/q(x|class), self-normalized per class, clipped to +-8.", nullable=True),
-    Column("real_percentile", pa.float32(), "Share of unseen real samples that look no more real; at least 1/(n+1).", nullable=True),
-    Column("label_probability", pa.float32(), "The referee's probability for the requested class, in [0, 1].", nullable=True),
-    Column("train_distance", pa.float32(), "Root-mean-square difference to the nearest training sample but its parents, over harmless shifts.", nullable=True),
-    Column("judge_distance", pa.float32(), "Distance to the nearest training sample in the judge encoder, which no gate reads.", nullable=True),
+    Column(
+        "log_density_ratio",
+        pa.float32(),
+        "log p(x|class)/q(x|class), self-normalized per class, clipped to +-8.",
+        nullable=True,
+    ),
+    Column(
+        "real_percentile",
+        pa.float32(),
+        "Share of unseen real samples that look no more real; at least 1/(n+1).",
+        nullable=True,
+    ),
+    Column(
+        "label_probability",
+        pa.float32(),
+        "The referee's probability for the requested class, in [0, 1].",
+        nullable=True,
+    ),
+    Column(
+        "train_distance",
+        pa.float32(),
+        "Root-mean-square difference to the nearest training sample but its parents, over harmless shifts.",
+        nullable=True,
+    ),
+    Column(
+        "judge_distance",
+        pa.float32(),
+        "Distance to the nearest training sample in the judge encoder, which no gate reads.",
+        nullable=True,
+    ),
 )
 
 CANDIDATES: tuple[Column, ...] = (
@@ -57,17 +96,29 @@ CANDIDATES: tuple[Column, ...] = (
     Column("label_predicted", pa.int64(), "The referee's most likely class.", nullable=True),
     Column("nearest_train_id", pa.string(), "The training sample at `train_distance`.", nullable=True),
     Column("copy_threshold", pa.float32(), "`train_distance` at or under this counts as a copy.", nullable=True),
-    Column("nearest_earlier_distance", pa.float32(), "Distance to the nearest earlier candidate of its class.", nullable=True),
+    Column(
+        "nearest_earlier_distance",
+        pa.float32(),
+        "Distance to the nearest earlier candidate of its class.",
+        nullable=True,
+    ),
     Column("class_want", pa.int64(), "How many accepted samples the plan wants of this class."),
     Column("accepted", pa.bool_(), "Passed every gate."),
     Column("reject_reason", pa.string(), "The first gate that refused it; null when accepted.", nullable=True),
 )
 
 METADATA: tuple[Column, ...] = (
-    Column("file_name", pa.string(), "Path of the encoded sample inside the version; null where the sample lives inline.", nullable=True),
+    Column(
+        "file_name",
+        pa.string(),
+        "Path of the encoded sample inside the version; null where the sample lives inline.",
+        nullable=True,
+    ),
     *_IDENTITY,
     Column("split", pa.string(), "`train` or `test`. Synthetic rows are always `train`."),
-    Column("role", pa.string(), "`train`, `calibration`, `selection` or `test`: what the pipeline used a real sample for."),
+    Column(
+        "role", pa.string(), "`train`, `calibration`, `selection` or `test`: what the pipeline used a real sample for."
+    ),
     Column("recommended", pa.bool_(), "Train on this row? True for real rows; for synthetic rows set by the verdict."),
     Column("weight", pa.float32(), "Loss weight that was measured with."),
     Column("sha256", pa.string(), "sha256 of the published file (or of the inline values)."),
@@ -82,7 +133,9 @@ LEDGER: tuple[Column, ...] = (
     Column("kind", pa.string(), "`input` (a listed file) or `candidate` (a synthetic sample)."),
     Column("origin", pa.string(), "`real`, `classic` or `generated`."),
     Column("class_name", pa.string(), "Class it was listed or requested under."),
-    Column("state", pa.string(), "`kept`, `quarantined` or `rejected` for inputs; `accepted` or `rejected` for candidates."),
+    Column(
+        "state", pa.string(), "`kept`, `quarantined` or `rejected` for inputs; `accepted` or `rejected` for candidates."
+    ),
     Column("stage", pa.string(), "The stage that decided.", nullable=True),
     Column("reason", pa.string(), "Stable reason code; null for kept and accepted rows.", nullable=True),
     Column("detail", pa.string(), "A sentence with the offending value.", nullable=True),

@@ -22,7 +22,7 @@ def nearest(
     """
     distances = np.empty((len(queries), k), np.float32)
     indices = np.empty((len(queries), k), np.int64)
-    points = torch.from_numpy(np.ascontiguousarray(reference, np.float32))
+    points = torch.from_numpy(np.array(reference, np.float32))
     norms = points.square().sum(1)
     step = max(1, _BLOCK_ENTRIES // max(1, len(reference)))
     excluded = None if exclude is None else torch.from_numpy(exclude.reshape(len(queries), -1))
@@ -73,7 +73,7 @@ def nearest_earlier(views: Sequence[FloatArray]) -> FloatArray:
             exact = (block - points[closest.indices]).square().sum(1)
             exact[torch.isinf(closest.values)] = torch.inf
             best[start:stop] = torch.minimum(best[start:stop], exact)
-    return (best.sqrt() / size**0.5).numpy()
+    return np.asarray((best.sqrt() / size**0.5).numpy())
 
 
 def _mask(squared: Float[Tensor, "m n"], excluded: Int[Tensor, "m j"]) -> None:

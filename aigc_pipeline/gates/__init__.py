@@ -20,9 +20,7 @@ from aigc_pipeline.gates.not_memorised import NotMemorised
 from aigc_pipeline.gates.rejection_sampling import RejectionSampling
 from aigc_pipeline.gates.size_limits import SizeLimits
 
-AnyCleaningGate = Annotated[
-    SizeLimits | Constant | LabelConflict | Leakage | Duplicate, Field(discriminator="kind")
-]
+AnyCleaningGate = Annotated[SizeLimits | Constant | LabelConflict | Leakage | Duplicate, Field(discriminator="kind")]
 AnyFilterGate = Annotated[
     LabelAgreement | NotMemorised | Distinct | RejectionSampling | MinPReal, Field(discriminator="kind")
 ]

@@ -27,4 +27,4 @@ class LabelAgreement(Member):
             return np.ones(len(table), bool)
         agrees = predicted.to_numpy() == table["label"].to_numpy()
         likely = table["label_probability"].to_numpy() >= self.min_probability
-        return np.where(table["class_have"].to_numpy() >= self.min_class_size, agrees, likely)
+        return np.asarray(np.where(table["class_have"].to_numpy() >= self.min_class_size, agrees, likely))

@@ -26,9 +26,9 @@ def he_init(layer: nn.Module, *, gain: float = 1.0) -> nn.Module:
     """Give a linear or convolution layer He weights times `gain` and zero bias; return it."""
     nn.init.kaiming_normal_(layer.weight, a=_SLOPE)  # type: ignore[arg-type]
     with torch.no_grad():
-        layer.weight.mul_(gain)  # type: ignore[union-attr, operator]
+        layer.weight.mul_(gain)  # type: ignore[operator]
         if layer.bias is not None:
-            layer.bias.zero_()  # type: ignore[union-attr, operator]
+            layer.bias.zero_()  # type: ignore[operator]
     return layer
 
 
@@ -42,7 +42,8 @@ class ResidualMLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "n w"]) -> Float[Tensor, "n w"]:
         hidden = F.leaky_relu(self.widen(F.leaky_relu(x, _SLOPE)), _SLOPE)
-        return x + self.narrow(hidden)
+        change: Tensor = self.narrow(hidden)
+        return x + change
 
 
 class MLPGenerator(nn.Module):
@@ -58,7 +59,8 @@ class MLPGenerator(nn.Module):
 
     def forward(self, z: Float[Tensor, "n z"], labels: Int[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
         x = self.blocks(self.enter(torch.cat([z, self.embed(labels)], 1)))
-        return self.leave(F.leaky_relu(x, _SLOPE)).unflatten(1, self.shape)
+        values: Tensor = self.leave(F.leaky_relu(x, _SLOPE))
+        return values.reshape(-1, *self.shape)
 
 
 class MLPDiscriminator(nn.Module):
@@ -71,8 +73,8 @@ class MLPDiscriminator(nn.Module):
         self.project = projection(num_classes, _MLP_WIDTH)
 
     def forward(self, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-        hidden = F.leaky_relu(self.blocks(self.enter(x.flatten(1))), _SLOPE)
-        return (hidden * self.project(labels)).sum(1)
+        hidden: Tensor = F.leaky_relu(self.blocks(self.enter(x.flatten(1))), _SLOPE)
+        return dot(hidden, self.project(labels))
 
 
 class LiteGenerator(nn.Module):
@@ -89,7 +91,7 @@ class LiteGenerator(nn.Module):
         self.ups = nn.ModuleList(he_init(nn.ConvTranspose2d(i, o, 4, 2, 1)) for i, o in zip(widths, outs, strict=True))
 
     def forward(self, z: Float[Tensor, "n z"], labels: Int[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
-        x = self.enter(torch.cat([z, self.embed(labels)], 1)).unflatten(1, (-1, *self.base))
+        x: Tensor = self.enter(torch.cat([z, self.embed(labels)], 1)).unflatten(1, (-1, *self.base))
         for up in self.ups:
             x = up(F.leaky_relu(x, _SLOPE))
         top, left = (x.shape[2] - self.height) // 2, (x.shape[3] - self.width_px) // 2
@@ -115,7 +117,13 @@ class LiteDiscriminator(nn.Module):
         x = F.pad(x, self.pad, mode="reflect") if any(self.pad) else x
         for down in self.downs:
             x = F.leaky_relu(down(x), _SLOPE)
-        return (self.leave(x.flatten(1)) * self.project(labels)).sum(1)
+        hidden: Tensor = self.leave(x.flatten(1))
+        return dot(hidden, self.project(labels))
+
+
+def dot(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """Return the inner product of each pair of rows."""
+    return torch.einsum("nd,nd->n", a, b)
 
 
 def projection(num_classes: int, size: int) -> nn.Embedding:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aigc_pipeline.core.samples import Origin, SampleSpec
 from aigc_pipeline.core.strict import Member
 from aigc_pipeline.generators.base import Synthesis, latents
-from aigc_pipeline.generators.blocks import EMBEDDING_SIZE, LATENT_SIZE, geometry, octave_widths, projection
+from aigc_pipeline.generators.blocks import EMBEDDING_SIZE, LATENT_SIZE, dot, geometry, octave_widths, projection
 from aigc_pipeline.generators.losses import non_saturating_discriminator, non_saturating_generator
 from aigc_pipeline.training.loop import Batch, Networks, Phase
 from aigc_pipeline.training.schedule import constant
@@ -98,7 +98,7 @@ class _Generator(nn.Module):
         self.apply(_paper_init)
 
     def forward(self, z: Float[Tensor, "n z"], labels: Int[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
-        x = self.stages(self.enter(torch.cat([z, self.embed(labels)], 1)).unflatten(1, (-1, *self.base)))
+        x: Tensor = self.stages(self.enter(torch.cat([z, self.embed(labels)], 1)).unflatten(1, (-1, *self.base)))
         top, left = (x.shape[2] - self.height) // 2, (x.shape[3] - self.width_px) // 2
         return x[:, :, top : top + self.height, left : left + self.width_px]
 
@@ -118,8 +118,9 @@ class _Discriminator(nn.Module):
         self.apply(_paper_init)
 
     def forward(self, x: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-        hidden = self.stages(x)
-        return self.head(hidden).squeeze(1) + (hidden * self.project(labels)).sum(1)
+        hidden: Tensor = self.stages(x)
+        unconditional: Tensor = self.head(hidden).squeeze(1)
+        return unconditional + dot(hidden, self.project(labels))
 
 
 def _paper_init(layer: nn.Module) -> None:

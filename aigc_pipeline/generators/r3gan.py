@@ -118,11 +118,8 @@ class R3GAN(Member):
 
     def _gamma(self, spec: SampleSpec, num_train: int) -> Cosine:
         """0.05 at 32 px, growing with side ** 3.1; falling to a tenth, but rising eightfold on small data."""
-        if len(spec.shape) == 1:
-            start = 0.05
-        else:
-            start = 0.05 * (math.sqrt(math.prod(spec.shape[1:])) / 32) ** 3.1
-        start = self.gamma if self.gamma is not None else start
+        side = math.sqrt(math.prod(spec.shape[1:])) if len(spec.shape) > 1 else 32
+        start = self.gamma if self.gamma is not None else 0.05 * (side / 32) ** 3.1
         return Cosine(start, start * 8 if num_train < _SMALL_DATA else start / 10, _DECAY_SHARE)
 
     def _augmentation(self, num_train: int) -> float:

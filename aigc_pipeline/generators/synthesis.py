@@ -87,7 +87,7 @@ class Synthesizer:
             made = family.sample({}, seeds, labels, spec=self.spec, parents=x)
         else:
             made = self.generator.sample(self.networks, seeds, labels, spec=self.spec)
-        notes: list[str | None] = list(made.transforms or [None] * len(padded))
+        notes: list[str | None] = [*made.transforms] if made.transforms else [None] * len(padded)
         return modality.from_tensor(made.x[: len(orders)], self.spec), notes[: len(orders)]
 
 

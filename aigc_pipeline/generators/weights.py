@@ -44,7 +44,9 @@ def load_networks(
     """
     content = file.read_bytes()
     if content_sha256(content) != sha256:
-        msg = f"{file} has sha256 {content_sha256(content)}, not {sha256} as recorded. Remove its folder and train anew."
+        msg = (
+            f"{file} has sha256 {content_sha256(content)}, not {sha256} as recorded. Remove its folder and train anew."
+        )
         raise CheckpointError(msg)
     tensors = load_tensors(content)
     networks = generator.networks(spec, num_classes, seed=0)

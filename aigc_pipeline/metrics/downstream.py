@@ -97,7 +97,7 @@ def class_prior(
     if synthetic is not None and arm.dose > 0:
         mixed = synthetic.class_counts(num_classes) / len(synthetic)
         shares = (1 - arm.dose) * shares + arm.dose * arm.loss_weight * mixed
-    return (shares / shares.sum()).astype(np.float32)
+    return np.asarray(shares / shares.sum(), np.float32)
 
 
 class _Objective:

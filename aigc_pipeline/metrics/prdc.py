@@ -51,4 +51,4 @@ def _radii(points: NDArray[np.floating], k: int) -> NDArray[np.float64]:
     values = np.asarray(points, np.float32)
     _, index = nearest(values, values, k, exclude=np.arange(len(values), dtype=np.int64))
     kth = np.asarray(points, np.float64)[index[:, -1]]
-    return np.sqrt(np.square(np.asarray(points, np.float64) - kth).sum(1))
+    return np.asarray(np.sqrt(np.square(np.asarray(points, np.float64) - kth).sum(1)))

@@ -69,7 +69,9 @@ def _estimate(difference: NDArray[np.float64], labels: NDArray[np.int64]) -> tup
     by_seed = np.stack([difference[:, labels == label].mean(1) for label in classes]).mean(0)
     by_item = difference.mean(0)
     counts = np.array([(labels == label).sum() for label in classes])
-    spread = np.array([by_item[labels == label].var(ddof=1) if n > 1 else np.nan for label, n in zip(classes, counts, strict=True)])
+    spread = np.array(
+        [by_item[labels == label].var(ddof=1) if n > 1 else np.nan for label, n in zip(classes, counts, strict=True)]
+    )
     pooled = by_item.var(ddof=1) if len(by_item) > 1 else 0.0
     spread = np.where(np.isnan(spread), pooled, spread)
     from_items = float(np.sum(spread / counts) / len(classes) ** 2)

@@ -23,4 +23,14 @@ def modality_of(spec: SampleSpec) -> Modality[Any]:
     return MODALITIES[spec.kind]
 
 
-__all__ = ["MODALITIES", "AnySpec", "Facts", "ImageSpec", "Modality", "Reject", "Variation", "VectorSpec", "modality_of"]
+__all__ = [
+    "MODALITIES",
+    "AnySpec",
+    "Facts",
+    "ImageSpec",
+    "Modality",
+    "Reject",
+    "Variation",
+    "VectorSpec",
+    "modality_of",
+]

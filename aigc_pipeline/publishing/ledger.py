@@ -58,7 +58,9 @@ def _refused(table: pa.Table, stage: str) -> pa.Table:
 
 def _kept(table: pa.Table, role: str, class_names: Mapping[str, str]) -> pa.Table:
     names = [class_names[sample_id] for sample_id in table["sample_id"].to_pylist()]
-    return _inputs(table.append_column("class_name", pa.array(names, pa.string())), "kept", None, role=[role] * len(table))
+    return _inputs(
+        table.append_column("class_name", pa.array(names, pa.string())), "kept", None, role=[role] * len(table)
+    )
 
 
 def _inputs(table: pa.Table, state: str, stage: str | None, **extra: object) -> pa.Table:

@@ -35,7 +35,7 @@ def conform(columns: Iterable[Column], table: pa.Table) -> pa.Table:
         DataError: if one that may not be null is missing or holds nulls.
     """
     columns = tuple(columns)
-    present = {name for name in table.column_names}
+    present = set(table.column_names)
     return build_table(columns, {c.name: table[c.name] for c in columns if c.name in present})
 
 
@@ -56,7 +56,7 @@ def read_manifest(path: Path, *, recommended_only: bool = True) -> pd.DataFrame:
     """
     file = resolve(path) / METADATA_FILE
     try:
-        frame = pq.read_table(file, page_checksum_verification=True).to_pandas()
+        frame: pd.DataFrame = pq.read_table(file, page_checksum_verification=True).to_pandas()
     except (OSError, pa.ArrowInvalid) as err:
         msg = f"cannot read {file}: {err}. Restore it, or publish again."
         raise PublishError(msg) from err

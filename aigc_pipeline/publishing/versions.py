@@ -20,7 +20,10 @@ _LATEST = "LATEST.json"
 def seal(directory: Path, facts: Mapping[str, object]) -> None:
     """Write `version.json`: `facts`, and every file's size and sha256."""
     files = {
-        file.relative_to(directory).as_posix(): {"bytes": file.stat().st_size, "sha256": content_sha256(file.read_bytes())}
+        file.relative_to(directory).as_posix(): {
+            "bytes": file.stat().st_size,
+            "sha256": content_sha256(file.read_bytes()),
+        }
         for file in sorted(directory.rglob("*"))
         if file.is_file() and file.name != VERSION_FILE
     }

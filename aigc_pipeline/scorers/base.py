@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,8 @@ class JudgeState:
     def save(self, file: Path) -> str:
         """Write the state; return its sha256."""
         with file.open("wb") as handle:
-            np.savez(handle, **{field.name: np.asarray(getattr(self, field.name)) for field in fields(self)})
+            arrays: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+            np.savez(handle, **arrays)
         return content_sha256(file.read_bytes())
 
     @classmethod

@@ -1,5 +1,6 @@
-"""From scores to probabilities, and how well that went. The relativistic loss leaves D's zero undefined, so slope *and*
-intercept are fitted (Platt 1999). All statistics take sample weights; a prior of 1/2 is a matter of weights.
+"""From scores to probabilities, and how well that went.
+
+The relativistic loss leaves D's zero undefined, so slope *and* intercept are fitted (Platt 1999). All statistics take sample weights; a prior of 1/2 is a matter of weights.
 """
 
 import numpy as np
@@ -55,9 +56,7 @@ def expected_calibration_error(p: Floats, is_real: NDArray[np.bool_], weights: F
     return float(error / weights.sum())
 
 
-def reliability_curve(
-    p: Floats, is_real: NDArray[np.bool_], weights: Floats
-) -> tuple[tuple[float, float, int], ...]:
+def reliability_curve(p: Floats, is_real: NDArray[np.bool_], weights: Floats) -> tuple[tuple[float, float, int], ...]:
     """Return (mean probability, observed share of reals, samples) of every bin that has samples."""
     bins = np.minimum((p * _BINS).astype(int), _BINS - 1)
     return tuple(

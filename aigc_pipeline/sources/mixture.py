@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from aigc_pipeline.core.samples import RawSample
+from aigc_pipeline.core.samples import RawSample, Role
 from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.core.strict import Member
 from aigc_pipeline.sources.base import Listing
@@ -48,7 +48,7 @@ class Mixture(Member):
     def draw(self, label: int, num_points: int, generator: np.random.Generator) -> NDArray[np.float32]:
         """Draw fresh points of one class from the true density, `[n, 2]`."""
         noise = generator.standard_normal((num_points, 2))
-        return (self.means()[label] + self.spread * noise).astype(np.float32)
+        return np.asarray(self.means()[label] + self.spread * noise, np.float32)
 
     def listing(self) -> Listing:
         """Return the settings' digest: equal settings give equal points."""
@@ -61,5 +61,5 @@ class Mixture(Member):
             generator = numpy_generator(self.seed, "mixture", label)
             points = self.draw(label, count + self.test_per_class, generator)
             for index, point in enumerate(points):
-                role = "test" if index >= count else None
+                role: Role | None = "test" if index >= count else None
                 yield RawSample(f"mixture/{label}/{index:06d}", f"class_{label}", point.tobytes(), role)

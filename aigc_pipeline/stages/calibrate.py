@@ -145,7 +145,7 @@ class _Fitting:
         distance, _ = nearest_over_views(modality.views(holdout.cells, spec), reference.view)
         copy_floor = _COPY_FLOOR_TOLERANCES * modality.tolerance
         own_row = np.arange(len(train), dtype=np.int64)
-        neighbour = np.zeros(0)
+        neighbour = np.zeros(0, np.float32)
         if len(train) > 1:
             neighbour, _ = nearest_over_views(modality.views(train.cells, spec), reference.view, exclude=own_row)
         num_classes = len(self.splits.classes)
@@ -187,7 +187,10 @@ class _Fitting:
         is_real = np.arange(len(labels)) < len(reals)
         if use_d_logit and fakes.d_logit is not None and real_batch.d_logit is not None:
             offset = np.array(
-                [fakes.d_logit[fakes.labels == k].mean() if (fakes.labels == k).any() else 0.0 for k in range(len(counts))]
+                [
+                    fakes.d_logit[fakes.labels == k].mean() if (fakes.labels == k).any() else 0.0
+                    for k in range(len(counts))
+                ]
             )
             scale = max(float((fakes.d_logit - offset[fakes.labels]).std()), 1e-6)
             state = replace(state, uses_d_logit=True, d_offset=offset, d_scale=scale)
@@ -231,9 +234,7 @@ class _Fitting:
             is_informative=numbers["auc"] >= self.config.min_auc,
         )
 
-    def freeze(
-        self, state: JudgeState, policy: FilterPolicy, health: _Health
-    ) -> tuple[JudgeState, dict[int, float]]:
+    def freeze(self, state: JudgeState, policy: FilterPolicy, health: _Health) -> tuple[JudgeState, dict[int, float]]:
         """Solve normalization and acceptance per class on the pilot pool; return the acceptance of all gates."""
         labels = range(len(self.splits.classes))
         pilot = self._fakes(dict.fromkeys(labels, self.config.pilot_per_class), "pilot")
@@ -284,7 +285,9 @@ class _Fitting:
         return fit_temperature(self.bench.encoder.encode_with_logits(calibration.cells)[1], calibration.labels)
 
 
-def _constant(ratio: NDArray[np.float64], in_class: NDArray[np.bool_], passed: NDArray[np.bool_], budget: float) -> float:
+def _constant(
+    ratio: NDArray[np.float64], in_class: NDArray[np.bool_], passed: NDArray[np.bool_], budget: float
+) -> float:
     """Solve c over the class's survivors of the gates before; over the whole class where those are too few."""
     rows = in_class & passed
     return solve_acceptance(ratio[rows if rows.sum() >= _MIN_SURVIVORS else in_class], budget)
@@ -328,7 +331,9 @@ def _tell(context: Context, mode: str, health: _Health, num_calibration: int) ->
         reporter.note(
             f"only {num_calibration} calibration samples: the critic is cross-fitted on train and calibration together."
         )
-    reporter.table("judge", [{name: value if value is None else round(value, 3) for name, value in health.numbers.items()}])
+    reporter.table(
+        "judge", [{name: value if value is None else round(value, 3) for name, value in health.numbers.items()}]
+    )
     for complaint in health.complaints:
         reporter.note(f"filtering by probability is blocked: {complaint}.")
     if not health.complaints and not health.is_informative:

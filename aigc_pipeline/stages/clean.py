@@ -145,7 +145,7 @@ def _ledger(table: pa.Table, reasons: Sequence[str | None]) -> pa.Table:
 
 def _refuse_too_little(kept: pa.Table, raw: RawDataset, reasons: Sequence[str | None]) -> None:
     classes = sorted(set(kept["class_name"].to_pylist()))
-    if len(classes) >= 2:  # noqa: PLR2004 - a classifier needs two
+    if len(classes) >= 2:
         return
     found = f"only the class '{classes[0]}'" if classes else "no usable sample"
     msg = (

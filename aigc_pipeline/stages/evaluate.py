@@ -22,7 +22,7 @@ from aigc_pipeline.features.neighbours import nearest
 from aigc_pipeline.loading import feature_rows, open_encoder
 from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit_downstream, predict
 from aigc_pipeline.metrics.frechet import frechet_distance
-from aigc_pipeline.metrics.memorisation import copying_z, wilson_interval
+from aigc_pipeline.metrics.memorisation import Copying, copying, wilson_interval
 from aigc_pipeline.metrics.prdc import prdc
 from aigc_pipeline.metrics.verdict import decide
 from aigc_pipeline.records import (
@@ -74,8 +74,10 @@ class EvaluateConfig(Settings):
     """Draws without replacement for the intervals of fidelity metrics."""
     max_copy_share: float = Field(default=0.05, gt=0, lt=1)
     """Share of near copies among generated candidates that the screen tolerates (its lower 95 % bound counts)."""
-    min_copying_z: float = Field(default=-5.0, lt=0)
-    """Data-copying statistic of accepted samples under which the screen fails."""
+    min_copying_z: float = Field(default=-3.0, lt=0)
+    """Data-copying statistic under which accepted samples count as significantly nearer than unseen reals ..."""
+    max_nearer_share: float = Field(default=0.75, gt=0.5, lt=1)
+    """... and the probability of being nearer above which that fails the screen."""
 
 
 def evaluate(
@@ -99,7 +101,9 @@ def evaluate(
     if verdict is not None:
         openings[splits.test_digest] = verdict.test_opening
         context.reporter.note(verdict.sentence)
-    context.reporter.table("accuracy", [{"arm": name, "balanced accuracy": round(e.value, 4)} for name, e in arms.items()])
+    context.reporter.table(
+        "accuracy", [{"arm": name, "balanced accuracy": round(e.value, 4)} for name, e in arms.items()]
+    )
     return context.record(
         EvalReport,
         metrics={**fidelity, **copies, **cas},
@@ -139,12 +143,18 @@ class _Evaluation:
     ) -> "_Evaluation":
         roles: dict[Role, LabelledCells] = {}
         features: dict[Role, NDArray[np.float32]] = {}
-        present: list[Role] = [role for role in ("train", "calibration", "selection", "test") if splits.num_samples(role)]
+        present: list[Role] = [
+            role for role in ("train", "calibration", "selection", "test") if splits.num_samples(role)
+        ]
         for role in present:
             roles[role] = load_cells(context.files_of(splits) / f"{role}.arrow")
             stored = read_table(context.files_of(embeddings) / f"features-{role}.arrow")
             features[role] = feature_rows(stored, "judge_feature")
-        cells = from_table(read_shards(context.files_of(candidates), "candidates")) if candidates.num_samples else roles["train"].take(np.zeros(0, np.int64))
+        cells = (
+            from_table(read_shards(context.files_of(candidates), "candidates"))
+            if candidates.num_samples
+            else roles["train"].take(np.zeros(0, np.int64))
+        )
         encoder = open_encoder(context, splits, embeddings, "judge")
         encoded = encoder.encode(cells.cells) if len(cells) else np.zeros((0, features["train"].shape[1]), np.float32)
         table = read_table(context.files_of(filtered) / "filtered.arrow")
@@ -207,18 +217,26 @@ class _Evaluation:
             estimates["near_copy_rate/after"] = Estimate(
                 value=float(is_copy[kept].mean()), ci_low=low, ci_high=high, n=int(kept.sum())
             )
-        z = self._copying_z(kept)
-        too_many = estimates["near_copy_rate/before"].ci_low or 0.0
-        failed = too_many > self.config.max_copy_share or (z is not None and z < self.config.min_copying_z)
+        found = self._copying(kept)
+        if found is not None:
+            estimates["nearer_than_unseen_reals/after"] = Estimate(value=found.nearer_share, n=int(kept.sum()))
+        z = None if found is None else found.z
+        too_many = (estimates["near_copy_rate/before"].ci_low or 0.0) > self.config.max_copy_share
+        failed = too_many or (
+            found is not None
+            and found.z < self.config.min_copying_z
+            and found.nearer_share > self.config.max_nearer_share
+        )
         if failed:
             self.context.reporter.note(
                 f"the memorisation screen failed: {is_copy[generated].mean():.1%} of generated candidates are near copies "
-                f"of training samples (tolerated {self.config.max_copy_share:.0%}), copying Z = "
-                f"{'n/a' if z is None else f'{z:.1f}'}. No synthetic sample is published. Use more data, or train shorter."
+                f"of training samples (tolerated {self.config.max_copy_share:.0%}), and accepted ones are nearer than unseen "
+                f"reals with probability {'n/a' if found is None else f'{found.nearer_share:.2f}'} (tolerated "
+                f"{self.config.max_nearer_share}). No synthetic sample is published. Use more data, or train shorter."
             )
         return failed, z, estimates
 
-    def _copying_z(self, kept: NDArray[np.bool_]) -> float | None:
+    def _copying(self, kept: NDArray[np.bool_]) -> Copying | None:
         """Return C_T in the judge encoder; hold-out reals and accepted samples at the same class mix."""
         held: list[Role] = [role for role in ("calibration", "selection") if role in self.roles]
         labels = np.concatenate([self.roles[role].labels for role in held])
@@ -230,7 +248,7 @@ class _Evaluation:
         real = features[_draw(labels, counts, generator)]
         fake = self.candidate_features[kept][_draw(self.candidates.labels[kept], counts, generator)]
         train = self.judge_features["train"]
-        return copying_z(nearest(fake, train, 1)[0][:, 0], nearest(real, train, 1)[0][:, 0])
+        return copying(nearest(fake, train, 1)[0][:, 0], nearest(real, train, 1)[0][:, 0])
 
     def train_on_synthetic(self) -> dict[str, Estimate]:
         """Return CAS: accuracy on test after training on synthetic (on real) samples, both of the same size and mix."""
@@ -249,9 +267,7 @@ class _Evaluation:
                 predicted = self._fit_and_predict(arm, chosen, None, test, "cas", seed)
                 accuracy[name].append(balanced_accuracy(predicted, test.labels))
             self.context.reporter.progress("evaluate: train on synthetic", seed + 1, self.config.num_cas_seeds)
-        return {
-            f"cas/{name}": Estimate(value=float(np.mean(values)), n=len(test)) for name, values in accuracy.items()
-        }
+        return {f"cas/{name}": Estimate(value=float(np.mean(values)), n=len(test)) for name, values in accuracy.items()}
 
     def uplift(
         self, opening: int
@@ -291,7 +307,9 @@ class _Evaluation:
             return float(
                 np.mean(
                     [
-                        balanced_accuracy(self._fit_and_predict(arm, rest, accepted, selection, "select", seed), selection.labels)
+                        balanced_accuracy(
+                            self._fit_and_predict(arm, rest, accepted, selection, "select", seed), selection.labels
+                        )
                         for seed in seeds
                     ]
                 )
@@ -387,12 +405,11 @@ def _accuracy_estimate(hits: NDArray[np.bool_], labels: NDArray[np.int64]) -> Es
 
 def _common_counts(label_sets: Sequence[NDArray[np.int64]], num_classes: int) -> NDArray[np.int64]:
     """Return per class the number that every set can give: equal n and equal class mix for all."""
-    return np.min([np.bincount(labels, minlength=num_classes) for labels in label_sets], axis=0).astype(np.int64)
+    counts = np.stack([np.bincount(labels, minlength=num_classes) for labels in label_sets])
+    return np.asarray(counts.min(0), np.int64)
 
 
-def _draw(
-    labels: NDArray[np.int64], counts: NDArray[np.int64], generator: np.random.Generator
-) -> NDArray[np.int64]:
+def _draw(labels: NDArray[np.int64], counts: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
     """Return rows, `counts[k]` of class k, without replacement."""
     return np.concatenate(
         [generator.permutation(np.flatnonzero(labels == label))[:count] for label, count in enumerate(counts)]

@@ -46,9 +46,9 @@ def filter_candidates(
 def _tell(
     context: Context, want: dict[str, int], kept: Counter[str], rejected: dict[str, int], shortfall: dict[str, int]
 ) -> None:
-    context.reporter.table(
-        "accepted", [{"class": name, "want": want[name], "accepted": kept[name]} for name in want]
-    )
+    context.reporter.table("accepted", [{"class": name, "want": want[name], "accepted": kept[name]} for name in want])
     context.reporter.table("rejected", [{"reason": reason, "candidates": n} for reason, n in rejected.items()])
     for name, missing in shortfall.items():
-        context.reporter.note(f"class '{name}' is {missing} of {want[name]} short: its candidates did not pass the gates.")
+        context.reporter.note(
+            f"class '{name}' is {missing} of {want[name]} short: its candidates did not pass the gates."
+        )

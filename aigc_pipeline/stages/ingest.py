@@ -28,7 +28,7 @@ class IngestConfig(Settings):
     """More unreadable samples than this end the run: a broken mount, not a few bad files."""
 
 
-def list_source(*, context: Context, config: IngestConfig) -> SourceListing:
+def list_source(config: IngestConfig) -> SourceListing:
     """Look at the source without reading contents; its digest decides whether anything has changed since last time."""
     listing = config.source.listing()
     return SourceListing(
@@ -101,7 +101,12 @@ def _examine(sample: RawSample, modality: Modality) -> dict[str, object]:  # typ
         "detail": None,
     }
     if sample.content is None:
-        return row | {"sample_id": _row_id(sample.uri, ""), "sha256": None, "reason": "unreadable", "detail": sample.problem}
+        return row | {
+            "sample_id": _row_id(sample.uri, ""),
+            "sha256": None,
+            "reason": "unreadable",
+            "detail": sample.problem,
+        }
     sha256 = content_sha256(sample.content)
     found: Facts | Reject = modality.inspect(sample.content)
     if isinstance(found, Reject):

@@ -149,16 +149,19 @@ def _measure_speed(context: Context, recipe: Recipe, splits: DatasetSplits) -> f
     for module in networks.values():
         module.to(device)
     phases = generator.phases(splits.spec, len(train))
-    steps, seconds = _PROBE_STEPS, 0.0
-    while seconds < _PROBE_SECONDS:
-        settings = LoopSettings(steps * generator.batch_size, generator.batch_size, context.seed, ema_half_life_samples=1e5)
+    steps, total_seconds, speed = _PROBE_STEPS, 0.0, 0.0
+    while total_seconds < _PROBE_SECONDS:
+        settings = LoopSettings(
+            steps * generator.batch_size, generator.batch_size, context.seed, ema_half_life_samples=1e5
+        )
         started = time.monotonic()
         run_loop(copy.deepcopy(networks), phases, data, settings)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.monotonic() - started
-        steps = steps * 4 if seconds < _PROBE_SECONDS else steps
-    return steps * generator.batch_size / seconds
+        speed = steps * generator.batch_size / seconds
+        total_seconds, steps = total_seconds + seconds, 2 * steps
+    return speed
 
 
 def _show(context: Context, classes: Sequence[ClassPlan], total: int, minutes: float, num_bytes: int) -> None:
@@ -166,7 +169,13 @@ def _show(context: Context, classes: Sequence[ClassPlan], total: int, minutes: f
     reporter.table(
         "plan",
         [
-            {"class": each.class_name, "have": each.have, "want": each.want, "method": each.method, "why": each.expectation}
+            {
+                "class": each.class_name,
+                "have": each.have,
+                "want": each.want,
+                "method": each.method,
+                "why": each.expectation,
+            }
             for each in classes
         ],
     )

@@ -91,7 +91,15 @@ def publish(
         writer = _Writer(context, config, splits, candidates, filtered, built, decision)
         writer.tables(raw, cleaned)
         writer.documents((raw, cleaned, splits, planned, checkpoint, judge, candidates, filtered, report))
-        seal(built, {"fingerprint": context.fingerprint, "schema_version": SCHEMA_VERSION, "created": _now(), "sentence": decision.sentence})
+        seal(
+            built,
+            {
+                "fingerprint": context.fingerprint,
+                "schema_version": SCHEMA_VERSION,
+                "created": _now(),
+                "sentence": decision.sentence,
+            },
+        )
         verify(built)
         done = claim(built, versions)
     point_latest(versions, done)
@@ -133,10 +141,26 @@ def decide(config: PublishConfig, judge: Judge, report: EvalReport, filtered: Fi
     if obstacle is not None:
         return Decision(True, False, False, weight, f"no synthetic row is published: {obstacle}", sentence)
     if helps:
-        return Decision(True, True, True, weight, "the synthetic rows are published and recommended: they help", sentence)
+        return Decision(
+            True, True, True, weight, "the synthetic rows are published and recommended: they help", sentence
+        )
     if config.when == "helps":
-        return Decision(True, False, False, weight, "no synthetic row is published: publish.when is 'helps', and they were not shown to help", sentence)
-    return Decision(True, True, False, weight, "the synthetic rows are published but not recommended: they were not shown to help", sentence)
+        return Decision(
+            True,
+            False,
+            False,
+            weight,
+            "no synthetic row is published: publish.when is 'helps', and they were not shown to help",
+            sentence,
+        )
+    return Decision(
+        True,
+        True,
+        False,
+        weight,
+        "the synthetic rows are published but not recommended: they were not shown to help",
+        sentence,
+    )
 
 
 def _obstacle(judge: Judge, report: EvalReport, filtered: FilteredSet) -> str | None:
@@ -171,7 +195,9 @@ class _Writer:
             parts += [self._real_rows(role) for role in ROLES if self.splits.num_samples(role)]
         if self.decision.writes_synthetic:
             parts.append(self._synthetic_rows(table))
-        write_parquet(self.built / METADATA_FILE, pa.concat_tables(parts, promote_options="default"), self.splits.classes)
+        write_parquet(
+            self.built / METADATA_FILE, pa.concat_tables(parts, promote_options="default"), self.splits.classes
+        )
         write_parquet(self.built / CANDIDATES_FILE, conform(CANDIDATES, table), self.splits.classes)
         ledger = build_ledger(
             self.context.files_of(raw),
@@ -249,7 +275,9 @@ class _Writer:
         modality = modality_of(self.splits.spec)
         contents = modality.encode(part.cells, self.splits.spec)
         if contents is None:
-            return [None] * len(part), [content_sha256(view.tobytes()) for view in modality.views(part.cells, self.splits.spec)[0]]
+            return [None] * len(part), [
+                content_sha256(view.tobytes()) for view in modality.views(part.cells, self.splits.spec)[0]
+            ]
         files: list[str | None] = []
         for sample_id, content in zip(part.ids, contents, strict=True):
             name = f"{modality.folder}/{sample_id[:2]}/{sample_id}{modality.suffix}"
@@ -282,7 +310,9 @@ class _Writer:
             filtered=filtered,
             evaluation=report,
             candidates=conform(CANDIDATES, self.filtered_table()),
-            candidate_html=lambda rows: modality.html(cells.take(np.array(rows, np.int64)).cells, spec) if cells else [],
+            candidate_html=lambda rows: (
+                modality.html(cells.take(np.array(rows, np.int64)).cells, spec) if cells else []
+            ),
             train_html=lambda ids: modality.html(
                 train.take(np.array([position[each] for each in ids], np.int64)).cells, spec
             ),
@@ -300,7 +330,12 @@ def read_metadata(version: Path) -> pa.Table:
 
 
 def _record(
-    context: Context, decision: Decision, version: Path | None, num_real: int, num_synthetic: int, num_recommended: int = 0
+    context: Context,
+    decision: Decision,
+    version: Path | None,
+    num_real: int,
+    num_synthetic: int,
+    num_recommended: int = 0,
 ) -> Manifest:
     return context.record(
         Manifest,

@@ -74,9 +74,7 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
     _write_assignments(context, known, kept, roles)
     _write_ledger(context, kept, leaked)
     counts = {
-        role: tuple(
-            int(n) for n in np.bincount(labels[[r == role for r in roles]], minlength=len(cleaned.classes))
-        )
+        role: tuple(int(n) for n in np.bincount(labels[[r == role for r in roles]], minlength=len(cleaned.classes)))
         for role in ROLES
     }
     test_ids = sorted(_take(kept, roles, "test")["sample_id"].to_pylist())
@@ -91,9 +89,7 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
     )
 
 
-def assign_roles(
-    kept: pa.Table, known: Mapping[str, Role], config: SplitConfig
-) -> tuple[list[Role | None], list[int]]:
+def assign_roles(kept: pa.Table, known: Mapping[str, Role], config: SplitConfig) -> tuple[list[Role | None], list[int]]:
     """Return a role per row and the rows that had to be left out because their cluster already spans two roles.
 
     Args:
@@ -112,9 +108,9 @@ def assign_roles(
         present = {role for role in fixed.values() if role}
         for row in rows:
             if len(present) == 1:
-                roles[row] = next(iter(present))  # type: ignore[assignment] # a Role by construction
+                roles[row] = next(iter(present))
             elif fixed[row] and (contents[row] in known or fixed[row] == _strictest(present)):
-                roles[row] = fixed[row]  # type: ignore[assignment]
+                roles[row] = fixed[row]
             elif len(present) > 1:
                 leaked.append(row)
     _fill(roles, leaked, members, contents, classes, given, config)
@@ -133,9 +129,7 @@ def _fill(
     """Give free clusters to the role that is furthest under its target for their class, in hash order."""
     total = Counter(classes)
     targets = {name: _targets(count, len(classes), set(given), config) for name, count in total.items()}
-    have: Counter[tuple[str, str]] = Counter(
-        (classes[row], role) for row, role in enumerate(roles) if role is not None
-    )
+    have: Counter[tuple[str, str]] = Counter((classes[row], role) for row, role in enumerate(roles) if role is not None)
     out = set(leaked)
     free = [rows for rows in members.values() if all(roles[row] is None and row not in out for row in rows)]
     for rows in sorted(free, key=lambda rows: coin(_FIXED_SEED, min(contents[row] for row in rows))):

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -19,8 +20,8 @@ from aigc_pipeline.core.store import write_atomically
 
 logger = logging.getLogger(__name__)
 
-Leaf = Tensor | int | float | bool | str | None
-State = dict[str, "Leaf | State | list[State | Leaf]"]
+State = dict[str, Any]
+"""Nested mappings and lists of tensors and JSON scalars; `_flatten` refuses anything else."""
 _KEPT = 2
 
 

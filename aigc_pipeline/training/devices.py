@@ -21,6 +21,8 @@ def device_of(runtime: RuntimeConfig) -> torch.device:
         msg = f"runtime.device is '{runtime.device}', which is no device. Use auto, cpu, cuda or cuda:<index>."
         raise ConfigError(msg) from err
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        msg = f"runtime.device is '{runtime.device}', but {torch.cuda.device_count()} GPUs are visible. Use auto or cpu."
+        msg = (
+            f"runtime.device is '{runtime.device}', but {torch.cuda.device_count()} GPUs are visible. Use auto or cpu."
+        )
         raise ConfigError(msg)
     return device

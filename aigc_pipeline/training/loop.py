@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -97,15 +97,19 @@ class LoopSettings:
     precision: torch.dtype = torch.float32
 
 
+def _ignore(*_: object) -> None:
+    """Do nothing: the hook that nobody listens to."""
+
+
 @dataclass
 class Hooks:
     """What happens outside: progress, curves, pictures. All optional."""
 
-    progress: Callable[[int, int], None] = lambda done, total: None
-    metric: Callable[[str, float, int], None] = lambda name, value, step: None
+    progress: Callable[[int, int], None] = _ignore
+    metric: Callable[[str, float, int], None] = _ignore
     snapshot: Callable[[Networks, int], None] | None = None
     snapshot_every_samples: int = 0
-    note: Callable[[str], None] = lambda message: None
+    note: Callable[[str], None] = _ignore
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class Trained:
     best_score: float | None
 
 
-def train(
+def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the order of events
     networks: Networks,
     phases: Sequence[Phase],
     data: TrainingData,
@@ -157,7 +161,7 @@ def train(
             try:
                 values = _step(phase, networks, data, index, rng, settings, seen, micro_batch, optimizers[phase.name])
             except torch.cuda.OutOfMemoryError:
-                if micro_batch < settings.batch_size or settings.batch_size < 2:  # noqa: PLR2004 - cannot halve one
+                if micro_batch < settings.batch_size or settings.batch_size < 2:
                     raise
                 torch.cuda.empty_cache()
                 micro_batch = math.ceil(settings.batch_size / 4)
@@ -274,7 +278,7 @@ def _step(
     """Take one optimizer step; gradients are accumulated over micro-batches, which change nothing but memory."""
     optimizer.zero_grad(set_to_none=True)
     totals: dict[str, Tensor] = {}
-    for part in index.split(micro_batch):
+    for part in torch.split(index, micro_batch):
         weights = data.weights[part] if data.weights is not None else torch.ones(len(part), device=index.device)
         batch = Batch(data.x[part], data.labels[part], weights, rng, samples_seen / settings.total_samples)
         with torch.autocast(index.device.type, settings.precision, enabled=settings.precision != torch.float32):
@@ -290,16 +294,17 @@ def _step(
 def _state(
     networks: Networks, average: Networks | None, optimizers: Mapping[str, torch.optim.Adam], progress: _Progress
 ) -> State:
-    return {
+    state: dict[str, Any] = {
         "samples_seen": progress.samples_seen,
         "best_score": progress.best_score,
         "disappointments": progress.disappointments,
         "num_threads": torch.get_num_threads(),
-        "best": dict(progress.best) if progress.best is not None else None,
+        "best": progress.best,
         "networks": {name: module.state_dict() for name, module in networks.items()},
-        "average": {name: module.state_dict() for name, module in average.items()} if average is not None else None,
+        "average": {name: module.state_dict() for name, module in (average or {}).items()},
         "optimizers": {name: _optimizer_state(optimizer) for name, optimizer in optimizers.items()},
-    }  # type: ignore[return-value, dict-item] # state dicts are nested mappings of tensors and scalars
+    }
+    return state
 
 
 def _optimizer_state(optimizer: torch.optim.Adam) -> dict[str, object]:
@@ -312,15 +317,17 @@ def _restore(
 ) -> _Progress:
     try:
         for name, module in networks.items():
-            module.load_state_dict(state["networks"][name])  # type: ignore[index, call-overload, arg-type]
+            module.load_state_dict(state["networks"][name])
         for name, module in (average or {}).items():
-            module.load_state_dict(state["average"][name])  # type: ignore[index, call-overload, arg-type]
+            module.load_state_dict(state["average"][name])
         for name, optimizer in optimizers.items():
             full = optimizer.state_dict()
-            full["state"] = {int(key): value for key, value in state["optimizers"][name].items()}  # type: ignore[index, call-overload, union-attr]
+            full["state"] = {int(key): value for key, value in state["optimizers"][name].items()}
             optimizer.load_state_dict(full)
     except (KeyError, RuntimeError, TypeError) as err:
-        msg = f"a stored training state belongs to other networks ({err}). Remove the partial stage folder to train anew."
+        msg = (
+            f"a stored training state belongs to other networks ({err}). Remove the partial stage folder to train anew."
+        )
         raise CheckpointError(msg) from err
     if state["num_threads"] != torch.get_num_threads():
         logger.warning(
@@ -329,8 +336,8 @@ def _restore(
             state["num_threads"],
         )
     return _Progress(
-        samples_seen=int(state["samples_seen"]),  # type: ignore[arg-type]
-        best_score=state["best_score"],  # type: ignore[arg-type]
-        best=state["best"],  # type: ignore[arg-type]
-        disappointments=int(state["disappointments"]),  # type: ignore[arg-type]
+        samples_seen=int(state["samples_seen"]),
+        best_score=state["best_score"],
+        best=state["best"],
+        disappointments=int(state["disappointments"]),
     )

@@ -19,7 +19,9 @@ def block(module: str) -> str:
 
 
 def test_package_works_with_prefect_blocked() -> None:
-    code = block("prefect") + "import aigc_pipeline, aigc_pipeline.pipeline, aigc_pipeline.cli; print(aigc_pipeline.run)"
+    code = (
+        block("prefect") + "import aigc_pipeline, aigc_pipeline.pipeline, aigc_pipeline.cli; print(aigc_pipeline.run)"
+    )
 
     assert "function run" in python(code)
 

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def prefect_api() -> Iterator[None]:
     """A local API that lives as long as the tests."""
-    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - after the environment is set
+    from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):
         yield

@@ -126,7 +126,12 @@ def test_refused_artifacts_do_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("title", "key"), [("samples after 12,000", "samples-after"), ("embed: encoder progress", "embed-encoder-progress"), ("7", "untitled")]
+    ("title", "key"),
+    [
+        ("samples after 12,000", "samples-after"),
+        ("embed: encoder progress", "embed-encoder-progress"),
+        ("7", "untitled"),
+    ],
 )
 def test_pictures_of_a_series_share_a_key(title: str, key: str) -> None:
     assert key_of(title) == key

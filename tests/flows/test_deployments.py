@@ -10,6 +10,7 @@ import yaml
 from prefect import Flow
 
 from aigc_pipeline.config import load_config
+from flows.augment import augment
 
 FOLDER = Path(__file__).parents[2] / "deployments"
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((FOLDER / "prefect.yaml").read_text())["deployments"]
@@ -67,8 +68,6 @@ def test_example_configs_load(file: Path) -> None:
 
 
 def test_form_is_short_flat_and_described() -> None:
-    from flows.augment import augment
-
     properties = augment.parameters.properties
 
     assert len(properties) <= 8

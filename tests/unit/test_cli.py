@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from aigc_pipeline import cli
 from aigc_pipeline.cli.console import ConsoleReporter, Pace, duration
+from aigc_pipeline.config import Preset
 from aigc_pipeline.core.errors import DataError
 
 
@@ -32,8 +33,6 @@ def test_version_is_printed(runner: CliRunner) -> None:
 
 
 def test_presets_are_those_of_the_config() -> None:
-    from aigc_pipeline.config import Preset
-
     assert get_args(cli.Preset) == get_args(Preset)
 
 
@@ -133,7 +132,9 @@ def test_square_brackets_in_names_are_not_markup() -> None:
     assert "[/red]" in text.getvalue()
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(8.24, "8.2 s"), (59.7, "1 min 00 s"), (200, "3 min 20 s"), (7_500, "2 h 05 min")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(8.24, "8.2 s"), (59.7, "1 min 00 s"), (200, "3 min 20 s"), (7_500, "2 h 05 min")]
+)
 def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 

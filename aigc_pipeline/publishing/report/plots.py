@@ -81,11 +81,11 @@ def draw_reliability(curve: Sequence[tuple[float, float, int]]) -> str | None:
         figure, axes = _figure(4.8, 2.75)
         axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), label="perfect")
         axes.plot(said, observed, color=_GOOD, linewidth=1.4, label="measured (larger dot: more samples)")
-        axes.scatter(said, observed, s=14 + 90 * size / size.max(), color=_GOOD, edgecolors=_BACK, linewidths=1, zorder=3)
-        axes.grid(axis="y")
-        axes.set(
-            xlim=(-0.03, 1.03), ylim=(-0.05, 1.05), xlabel="p_real the critic says", ylabel="share that is real"
+        axes.scatter(
+            said, observed, s=14 + 90 * size / size.max(), color=_GOOD, edgecolors=_BACK, linewidths=1, zorder=3
         )
+        axes.grid(axis="y")
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.05, 1.05), xlabel="p_real the critic says", ylabel="share that is real")
         _legend_above(axes)
         return _svg(figure, "Reliability curve of the critic")
 
@@ -115,7 +115,9 @@ def _figure(width_inches: float, height_inches: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _draw_threshold(axes: Axes, p: "np.ndarray[tuple[int], np.dtype[np.float32]]", reasons: "np.ndarray[tuple[int], np.dtype[np.str_]]") -> None:
+def _draw_threshold(
+    axes: Axes, p: "np.ndarray[tuple[int], np.dtype[np.float32]]", reasons: "np.ndarray[tuple[int], np.dtype[np.str_]]"
+) -> None:
     """Mark the limit of the plain threshold gate: it lies above every row that it refused."""
     refused = p[reasons == "min_p_real"]
     if len(refused):
@@ -123,7 +125,9 @@ def _draw_threshold(axes: Axes, p: "np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
 def _legend_above(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, handlelength=1.1, columnspacing=1.2)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, handlelength=1.1, columnspacing=1.2
+    )
 
 
 def _svg(figure: Figure, label: str) -> str:

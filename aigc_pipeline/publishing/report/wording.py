@@ -40,13 +40,28 @@ METRICS: dict[str, tuple[str, str]] = {
 
 GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Candidate", "A synthetic sample before any check. Those that pass every check are accepted."),
-    ("Critic", "A model that tells real samples from synthetic ones. It was fitted on real data that the generator never saw."),
-    ("p_real", "The critic's probability that a sample is real, when as many real as synthetic ones are shown. 0.5 means: it cannot tell."),
+    (
+        "Critic",
+        "A model that tells real samples from synthetic ones. It was fitted on real data that the generator never saw.",
+    ),
+    (
+        "p_real",
+        "The critic's probability that a sample is real, when as many real as synthetic ones are shown. 0.5 means: it cannot tell.",
+    ),
     ("Calibrated", "The probability means what it says: of the samples that get 0.7, about 70 % are real."),
-    ("Near copy", "A synthetic sample closer to a training sample than unseen real samples are. It is refused. This screens for copies; it proves no anonymity."),
+    (
+        "Near copy",
+        "A synthetic sample closer to a training sample than unseen real samples are. It is refused. This screens for copies; it proves no anonymity.",
+    ),
     ("Baseline", "The best training without synthetic samples, fixed before the test samples were looked at."),
-    ("Uplift", "Balanced accuracy (the mean of the accuracies of all classes) with synthetic samples, minus that of the baseline. A point is one percent of accuracy."),
-    ("Interval", "Where the true value lies, as far as the random seeds and the limited number of test samples allow us to say."),
+    (
+        "Uplift",
+        "Balanced accuracy (the mean of the accuracies of all classes) with synthetic samples, minus that of the baseline. A point is one percent of accuracy.",
+    ),
+    (
+        "Interval",
+        "Where the true value lies, as far as the random seeds and the limited number of test samples allow us to say.",
+    ),
 )
 """The words a reader needs, in the order of the page."""
 

@@ -3,6 +3,7 @@
 import base64
 import re
 from io import BytesIO
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -133,7 +134,7 @@ def test_decode_names_the_picture_it_cannot_read() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_cells_survive_the_round_trip_through_tensors(channels: int) -> None:
+def test_cells_survive_the_round_trip_through_tensors(channels: Literal[1, 3]) -> None:
     spec = ImageSpec(height=16, width=16, channels=channels)
     pixels = np.arange(16 * 16 * channels, dtype=np.uint16).astype(np.uint8).reshape(1, 16, 16, channels)
     cells = cells_from_numpy(pixels)
@@ -161,7 +162,7 @@ def test_network_output_beyond_the_range_is_clamped() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pixels_survive_the_round_trip_through_files(channels: int) -> None:
+def test_pixels_survive_the_round_trip_through_files(channels: Literal[1, 3]) -> None:
     spec = ImageSpec(height=8, width=12, channels=channels)
     cells = cells_from_numpy(random_pixels(spec))
     files = MODALITY.encode(cells, spec)

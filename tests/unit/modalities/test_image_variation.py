@@ -138,7 +138,7 @@ def test_varied_picture_differs_but_keeps_its_range() -> None:
 def test_variation_passes_gradients_to_the_picture() -> None:
     x = pictures().requires_grad_()
 
-    MODALITY.vary(x, MODALITY.draw_variation(4, seeded(), SYMMETRIC), SYMMETRIC).sum().backward()
+    varied = MODALITY.vary(x, MODALITY.draw_variation(4, seeded(), SYMMETRIC), SYMMETRIC)
+    (gradient,) = torch.autograd.grad(varied.sum(), x)
 
-    assert x.grad is not None
-    assert x.grad.abs().sum() > 0
+    assert gradient.abs().sum() > 0

@@ -171,7 +171,7 @@ def test_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="has no class folder. Make one folder per class"):
+    with pytest.raises(SourceError, match="Make one folder per class"):
         ClassFolder(path=tmp_path).listing()
 
 
