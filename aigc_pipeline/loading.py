@@ -10,6 +10,7 @@ from aigc_pipeline.core.context import Context
 from aigc_pipeline.data.loader import LabelledCells, load_cells
 from aigc_pipeline.data.shards import cells_to_numpy, read_table
 from aigc_pipeline.features import AnyEncoder, FittedEncoder, load_fitted
+from aigc_pipeline.features.views import first_view
 from aigc_pipeline.generators import AnyGenerator
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
 from aigc_pipeline.generators.weights import load_networks
@@ -64,7 +65,7 @@ def open_bench(context: Context, splits: DatasetSplits, embeddings: Embeddings, 
         lambda cells, labels: discriminate(synthesizer, cells, labels),
         TrainReference(
             train.ids,
-            modality_of(splits.spec).views(train.cells, splits.spec)[0],
+            first_view(train.cells, splits.spec),
             feature_rows(features, "judge_feature"),
         ),
     )
@@ -76,7 +77,7 @@ def discriminate(synthesizer: Synthesizer, cells: pa.Array, labels: NDArray[np.i
     modality, parts = modality_of(synthesizer.spec), []
     for start in range(0, len(cells), _SCORING_BATCH):
         x = modality.to_tensor(cells.slice(start, _SCORING_BATCH), synthesizer.spec).to(synthesizer.device)
-        y = torch.from_numpy(labels[start : start + _SCORING_BATCH]).to(synthesizer.device)
+        y = torch.tensor(labels[start : start + _SCORING_BATCH]).to(synthesizer.device)
         logits = synthesizer.generator.d_logit(synthesizer.networks, x, y)
         if logits is None:
             return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from aigc_pipeline.cli import user_errors
+from aigc_pipeline.core.store import Store
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -23,7 +24,9 @@ Preset = Literal["default", "smoke", "demo", "thorough"]
 
 def main() -> None:
     """Parse the command line, run the flow, and exit."""
-    typer.run(augment_command)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(augment_command)
+    app()
 
 
 def augment_command(
@@ -59,6 +62,7 @@ def augment_command(
         "overrides": override or [],
     }
     with user_errors(traceback=traceback):
+        Store(workspace)  # says what is wrong with the folder; Prefect's server would only time out
         _run(parameters, workspace, quiet=quiet)
 
 

@@ -67,17 +67,22 @@ class _Globals:
     quiet: bool = False
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"aigc {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _set_globals(
     context: typer.Context,
     *,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error arose.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the result.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"aigc {__version__}")
-        raise typer.Exit
     context.obj = _Globals(traceback, quiet)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
@@ -90,7 +91,7 @@ class ConsoleReporter:
     def table(self, title: str, rows: Sequence[Mapping[str, Scalar]]) -> None:
         """Print a table whose columns are the keys of the first row."""
         if rows and not self.quiet:
-            self.console.print(table_of(title, rows))
+            self.console.print("", table_of(title, rows), sep="\n")
 
     def image(self, title: str, png: bytes) -> None:
         """Print nothing: a terminal shows no pictures."""
@@ -102,7 +103,7 @@ class ConsoleReporter:
 
     def note(self, message: str) -> None:
         """Print the sentence in yellow, also when quiet."""
-        self.console.print(Text(message, style="yellow"))
+        self.console.print(Text(message, style="yellow"), soft_wrap=True)
 
     def _line(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)
@@ -131,7 +132,9 @@ class ConsoleReporter:
 
 def table_of(title: str, rows: Sequence[Mapping[str, Scalar]]) -> Table:
     """Return a rich table: numbers to the right, floats to four digits, None as a dash."""
-    table = Table(title=Text(title, style="bold"), title_justify="left", show_edge=False, pad_edge=False)
+    table = Table(
+        title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
     for name in rows[0]:
         numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
         table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")

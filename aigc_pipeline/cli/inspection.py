@@ -12,13 +12,14 @@ from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.reporting import Reporter, Scalar
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.data.shards import read_shards, read_table
-from aigc_pipeline.pipeline import StageCaller, call_directly
+from aigc_pipeline.pipeline import StageCaller
 from aigc_pipeline.records import CleanDataset, RawDataset
 from aigc_pipeline.stages.clean import clean
 from aigc_pipeline.stages.ingest import ingest, list_source
 
 _MAX_EXAMPLES = 20
 _MAX_VALUES = 8
+_NO_FACTS = {"sample_id", "uri", "sha256", "class_name", "given_role", "content"}
 
 
 def inspect_source(config: PipelineConfig, *, workspace: Path, reporter: Reporter) -> None:
@@ -28,7 +29,7 @@ def inspect_source(config: PipelineConfig, *, workspace: Path, reporter: Reporte
         PipelineError: if the source cannot be used at all.
     """
     context = Context(Store(workspace), config.seed, config.runtime, reporter)
-    run = StageCaller(context, call_directly)
+    run = StageCaller.of(config, context, None)
     raw = run(ingest, config.ingest, list_source(config.ingest))
     samples = read_shards(context.files_of(raw), "raw")
     unreadable = read_table(context.files_of(raw) / "ledger.arrow")
@@ -52,7 +53,7 @@ def _classes(listed: pa.Table, refused: pa.Table, cleaned: CleanDataset) -> list
             "quarantined": num_quarantined[name],
             "refused": num_refused[name],
             "kept": num_listed[name] - num_quarantined[name] - num_refused[name],
-            "": "" if name in cleaned.classes else "no usable sample: not a class of the run",
+            "usable": name in cleaned.classes,
         }
         for name in sorted(num_listed)
     ]
@@ -60,8 +61,8 @@ def _classes(listed: pa.Table, refused: pa.Table, cleaned: CleanDataset) -> list
 
 def _facts(samples: pa.Table) -> list[dict[str, Scalar]]:
     """Return one row per fact: a range where it is a number, counts where it is a word."""
-    names = [name for name in samples.column_names if name.startswith("fact_")]
-    return [{"fact": name.removeprefix("fact_"), "values": _summary(samples[name])} for name in names]
+    names = [name for name in samples.column_names if name not in _NO_FACTS]
+    return [{"fact": name, "values": _summary(samples[name])} for name in names]
 
 
 def _summary(column: pa.ChunkedArray) -> str:

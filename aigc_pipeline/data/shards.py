@@ -3,6 +3,7 @@
 Cells wait in IPC files because fixed-size lists cost 38 times the write time in Parquet and cannot be memory-mapped.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def shard_file(directory: Path, stem: str, index: int) -> Path:
 
 def cells_from_numpy(values: NDArray[np.generic]) -> pa.FixedSizeListArray:
     """Turn `[n, ...]` into n cells: fixed-size lists of the same dtype, C order."""
-    flat = np.ascontiguousarray(values).reshape(len(values), -1)
+    flat = np.ascontiguousarray(values).reshape(len(values), math.prod(values.shape[1:]))
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
 
 

@@ -1,6 +1,6 @@
 """Exact nearest neighbours in blocks. An approximate index saves nothing below a million rows and misses near copies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -39,41 +39,51 @@ def nearest(
 
 
 def nearest_over_views(
-    views: Sequence[FloatArray], reference: FloatArray, *, exclude: NDArray[np.int64] | None = None
+    blocks: Iterable[Sequence[FloatArray]], reference: FloatArray, *, exclude: NDArray[np.int64] | None = None
 ) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Return, per sample, the smallest root-mean-square difference to any reference row over its views, and that row."""
-    best = np.full(len(views[0]), np.inf, np.float32)
-    index = np.zeros(len(views[0]), np.int64)
-    for view in views:
-        distance, row = nearest(view, reference, 1, exclude=exclude)
-        closer = distance[:, 0] < best
-        best[closer], index[closer] = distance[closer, 0], row[closer, 0]
-    return best / np.float32(np.sqrt(reference.shape[1])), index
+    """Return, per sample, the smallest root-mean-square difference to any reference row over its views, and that row.
+
+    Args:
+        blocks: the views of consecutive blocks of samples, as `view_blocks` yields them.
+        exclude: `[m]`: a reference row that sample i must not be matched with; -1 excludes nothing.
+    """
+    distances: list[FloatArray] = [np.zeros(0, np.float32)]
+    rows: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    start = 0
+    for views in blocks:
+        stop = start + len(views[0])
+        best, index = np.full(stop - start, np.inf, np.float32), np.zeros(stop - start, np.int64)
+        for view in views:
+            distance, row = nearest(view, reference, 1, exclude=None if exclude is None else exclude[start:stop])
+            closer = distance[:, 0] < best
+            best[closer], index[closer] = distance[closer, 0], row[closer, 0]
+        distances.append(best)
+        rows.append(index)
+        start = stop
+    return np.concatenate(distances) / np.float32(np.sqrt(reference.shape[1])), np.concatenate(rows)
 
 
-def nearest_earlier(views: Sequence[FloatArray]) -> FloatArray:
+def nearest_earlier(blocks: Iterable[Sequence[FloatArray]]) -> FloatArray:
     """Return, per sample, the smallest root-mean-square difference of any of its views to an earlier sample as it is.
 
     The first sample gets infinity. Decisions built on it don't change when later samples are added.
     """
-    num_samples, size = views[0].shape
-    best = torch.full((num_samples,), torch.inf)
-    points = torch.from_numpy(np.ascontiguousarray(views[0]))
-    norms = points.square().sum(1)
-    step = max(1, _BLOCK_ENTRIES // max(1, num_samples))
-    for view in views:
-        for start in range(0, num_samples, step):
-            block = torch.from_numpy(np.ascontiguousarray(view[start : start + step]))
-            stop = start + len(block)
-            squared = torch.addmm(norms[None, :stop], block, points[:stop].T, alpha=-2.0)
-            squared += block.square().sum(1)[:, None]
-            later = torch.arange(stop)[None, :] >= torch.arange(start, stop)[:, None]
-            squared.masked_fill_(later, torch.inf)
-            closest = squared.min(1)
-            exact = (block - points[closest.indices]).square().sum(1)
-            exact[torch.isinf(closest.values)] = torch.inf
-            best[start:stop] = torch.minimum(best[start:stop], exact)
-    return np.asarray((best.sqrt() / size**0.5).numpy())
+    earlier: list[FloatArray] = []
+    found: list[FloatArray] = [np.zeros(0, np.float32)]
+    for views in blocks:
+        own = torch.from_numpy(np.ascontiguousarray(views[0]))
+        best = np.full(len(own), np.inf, np.float32)
+        for view in views:
+            within = torch.cdist(
+                torch.from_numpy(np.ascontiguousarray(view)), own, compute_mode="donot_use_mm_for_euclid_dist"
+            )
+            within.masked_fill_(torch.ones_like(within, dtype=torch.bool).triu(), torch.inf)
+            best = np.minimum(best, within.min(1).values.numpy())
+            if earlier:
+                best = np.minimum(best, nearest(view, np.concatenate(earlier), 1)[0][:, 0])
+        earlier.append(views[0])
+        found.append(best / np.float32(np.sqrt(own.shape[1])))
+    return np.concatenate(found)
 
 
 def _mask(squared: Float[Tensor, "m n"], excluded: Int[Tensor, "m j"]) -> None:

@@ -30,7 +30,7 @@ def copying(synthetic: NDArray[np.floating], holdout: NDArray[np.floating]) -> C
     result = mannwhitneyu(synthetic, holdout, alternative="two-sided", method="asymptotic")
     magnitude = float(norm.isf(max(result.pvalue, 1e-300) / 2))
     nearer_share = 1 - float(result.statistic) / (len(synthetic) * len(holdout))
-    return Copying(z=-magnitude if nearer_share > 0.5 else magnitude, nearer_share=nearer_share)  # noqa: PLR2004 - alike
+    return Copying(z=-magnitude if nearer_share > 0.5 else magnitude, nearer_share=nearer_share)
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:

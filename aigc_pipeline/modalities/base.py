@@ -39,7 +39,7 @@ class Modality(Protocol[S]):
     suffix: ClassVar[str]
     """File ending of an encoded sample."""
     tolerance: ClassVar[float]
-    """Largest difference per value, in tensor units, that another machine may show on rebuild."""
+    """Largest difference per value, in the units of `views`, that another machine may show on rebuild."""
 
     def inspect(self, content: bytes) -> Facts | Reject:
         """Decode fully; return facts (they become ledger columns) or the reason why not."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aigc_pipeline.publishing.report.content import ReportContent
-from aigc_pipeline.publishing.report.wording import arm_words, percent, points, reason_words
+from aigc_pipeline.publishing.report.wording import arm_words, as_sentence, percent, points, reason_words
 from aigc_pipeline.publishing.snippet import SNIPPET
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -42,7 +42,8 @@ def card(content: ReportContent, table: pa.Table) -> str:
     sections = [
         _header(content, table),
         f"# {_name(content)}",
-        f"**{content.sentence}**" + (f"\n\n{content.reason}" if content.reason != content.sentence else ""),
+        f"**{content.sentence}**"
+        + (f"\n\n{as_sentence(content.reason)}" if content.reason != content.sentence else ""),
         "## Rows\n\n" + _counts(content, table),
         "## Load it\n\n"
         f"```python\n{SNIPPET}```\n\n"
@@ -57,7 +58,7 @@ def card(content: ReportContent, table: pa.Table) -> str:
 
 
 def _name(content: ReportContent) -> str:
-    return f"{content.source} + synthetic samples, {content.version or 'unpublished'}"
+    return f"{content.source} with synthetic samples" + (f", {content.version}" if content.version else "")
 
 
 def _has_files(table: pa.Table) -> bool:

@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.core.seeding import coin
 from aigc_pipeline.features import FittedEncoder
 from aigc_pipeline.features.neighbours import nearest_earlier
-from aigc_pipeline.modalities import modality_of
+from aigc_pipeline.features.views import view_blocks
 from aigc_pipeline.scorers.base import FloatArray, JudgeState, Scorer, ScoringBatch, TrainReference
 from aigc_pipeline.scorers.critic import Critic
 from aigc_pipeline.scorers.discriminator import Discriminator
@@ -46,7 +47,7 @@ class Bench:
         )
         return ScoringBatch(
             labels=labels,
-            views=modality_of(self.encoder.spec).views(cells, self.encoder.spec),
+            view_blocks=lambda: view_blocks(cells, self.encoder.spec),
             features=features,
             judge_features=self.judge_encoder.encode(cells),
             referee_logits=logits,
@@ -65,13 +66,13 @@ def score_batch(batch: ScoringBatch, state: JudgeState, reference: TrainReferenc
     return columns
 
 
-def add_set_columns(table: pa.Table, views: Sequence[FloatArray], state: JudgeState) -> pa.Table:
+def add_set_columns(table: pa.Table, cells: pa.Array, spec: SampleSpec, state: JudgeState) -> pa.Table:
     """Add what depends on the whole set in index order: distance to the nearest earlier candidate of the class."""
     labels = table["label"].to_numpy()
     distance = np.full(len(table), _FAR, np.float32)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        distance[rows] = np.minimum(nearest_earlier([view[rows] for view in views]), _FAR)
+        distance[rows] = np.minimum(nearest_earlier(view_blocks(cells.take(pa.array(rows)), spec)), _FAR)
     return (
         table.append_column("nearest_earlier_distance", pa.array(distance))
         .append_column("distinct_threshold", pa.array(np.full(len(table), state.distinct_threshold, np.float32)))

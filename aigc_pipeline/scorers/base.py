@@ -1,6 +1,6 @@
 """What a scorer is: candidates in, columns out; a pure function of (sample, judge). And what it is given."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -19,7 +19,8 @@ class ScoringBatch:
     """What all scorers share about n candidates, computed once."""
 
     labels: NDArray[np.int64]
-    views: list[FloatArray]
+    view_blocks: Callable[[], Iterator[list[FloatArray]]]
+    """Yields the views of consecutive blocks of candidates."""
     features: FloatArray
     judge_features: FloatArray
     referee_logits: FloatArray | None

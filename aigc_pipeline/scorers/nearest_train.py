@@ -16,7 +16,7 @@ class NearestTrain:
     def score(self, batch: ScoringBatch, state: JudgeState, reference: TrainReference) -> Columns:
         """Return the four columns."""
         exclude = batch.parents if (batch.parents >= 0).any() and len(reference.ids) > 1 else None
-        distance, row = nearest_over_views(batch.views, reference.view, exclude=exclude)
+        distance, row = nearest_over_views(batch.view_blocks(), reference.view, exclude=exclude)
         judge_distance, _ = nearest(batch.judge_features, reference.judge_features, 1, exclude=exclude)
         return {
             "train_distance": distance,

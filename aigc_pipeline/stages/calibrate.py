@@ -17,6 +17,7 @@ from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.loader import LabelledCells, concatenate, load_cells
 from aigc_pipeline.features.neighbours import nearest_over_views
+from aigc_pipeline.features.views import view_blocks
 from aigc_pipeline.gates import FilterPolicy, Gate, RejectionSampling, apply_gates
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.loading import open_bench, open_synthesizer
@@ -142,12 +143,12 @@ class _Fitting:
         modality, spec = modality_of(self.splits.spec), self.splits.spec
         holdout = concatenate(calibration, selection) if len(selection) else calibration
         train, reference = self.synthesizer.train, self.bench.reference
-        distance, _ = nearest_over_views(modality.views(holdout.cells, spec), reference.view)
+        distance, _ = nearest_over_views(view_blocks(holdout.cells, spec), reference.view)
         copy_floor = _COPY_FLOOR_TOLERANCES * modality.tolerance
         own_row = np.arange(len(train), dtype=np.int64)
         neighbour = np.zeros(0, np.float32)
         if len(train) > 1:
-            neighbour, _ = nearest_over_views(modality.views(train.cells, spec), reference.view, exclude=own_row)
+            neighbour, _ = nearest_over_views(view_blocks(train.cells, spec), reference.view, exclude=own_row)
         num_classes = len(self.splits.classes)
         return JudgeState(
             critic_weights=np.zeros(0),
@@ -181,7 +182,7 @@ class _Fitting:
     ) -> JudgeState:
         """Fit the critic on reals against as many fresh fakes per class; D's logit only on reals that D never saw."""
         counts = reals.class_counts(len(self.splits.classes))
-        fakes = self._fakes({k: max(_FAKES_PER_REAL * int(n), _MIN_FAKES) for k, n in enumerate(counts) if n}, "fit")
+        fakes, _ = self._fakes({k: max(_FAKES_PER_REAL * int(n), _MIN_FAKES) for k, n in enumerate(counts) if n}, "fit")
         real_batch = self._batch(reals)
         labels = np.concatenate([real_batch.labels, fakes.labels])
         is_real = np.arange(len(labels)) < len(reals)
@@ -212,7 +213,9 @@ class _Fitting:
         if not len(selection):
             return _Health.without_critic()
         counts = selection.class_counts(len(self.splits.classes))
-        fakes = self._fakes({k: max(_FAKES_PER_REAL * int(n), _MIN_FAKES) for k, n in enumerate(counts) if n}, "check")
+        fakes, _ = self._fakes(
+            {k: max(_FAKES_PER_REAL * int(n), _MIN_FAKES) for k, n in enumerate(counts) if n}, "check"
+        )
         real_batch = self._batch(selection)
         labels = np.concatenate([real_batch.labels, fakes.labels])
         is_real = np.arange(len(labels)) < len(selection)
@@ -237,7 +240,7 @@ class _Fitting:
     def freeze(self, state: JudgeState, policy: FilterPolicy, health: _Health) -> tuple[JudgeState, dict[int, float]]:
         """Solve normalization and acceptance per class on the pilot pool; return the acceptance of all gates."""
         labels = range(len(self.splits.classes))
-        pilot = self._fakes(dict.fromkeys(labels, self.config.pilot_per_class), "pilot")
+        pilot, cells = self._fakes(dict.fromkeys(labels, self.config.pilot_per_class), "pilot")
         budget = next((gate.keep_share for gate in policy.gates if isinstance(gate, RejectionSampling)), None)
         before = policy.before_rejection()
         if len(state.critic_weights):
@@ -247,28 +250,31 @@ class _Fitting:
         trusted = bool(len(state.critic_weights)) and health.is_informative and not health.complaints
         state = replace(state, filters_by_probability=trusted)
         if budget is not None and trusted:
-            passed = np.array([reason is None for reason in self._judge(pilot, state, before)])
+            passed = np.array([reason is None for reason in self._judge(pilot, cells, state, before)])
             ratio = np.exp(log_ratio(pilot, state))
             constant = np.array([_constant(ratio, pilot.labels == k, passed, budget) for k in labels])
             state = replace(state, acceptance_constant=constant)
-        passed = np.array([reason is None for reason in self._judge(pilot, state, policy.gates)])
+        passed = np.array([reason is None for reason in self._judge(pilot, cells, state, policy.gates)])
         return state, {k: float(passed[pilot.labels == k].mean()) for k in labels}
 
-    def _judge(self, batch: ScoringBatch, state: JudgeState, gates: Sequence[Gate]) -> list[str | None]:
+    def _judge(
+        self, batch: ScoringBatch, cells: pa.Array, state: JudgeState, gates: Sequence[Gate]
+    ) -> list[str | None]:
         table = pa.table({"label": pa.array(batch.labels), **score_batch(batch, state, self.bench.reference)})
-        return apply_gates(gates, add_set_columns(table, batch.views, state))
+        return apply_gates(gates, add_set_columns(table, cells, self.splits.spec, state))
 
-    def _fakes(self, counts: Mapping[int, int], purpose: str) -> ScoringBatch:
+    def _fakes(self, counts: Mapping[int, int], purpose: str) -> tuple[ScoringBatch, pa.Array]:
         """Return fresh fakes; their seeds share nothing with those of published candidates."""
         orders = self.synthesizer.orders(counts, purpose, root=self.context.seed_for("fakes"))
         cells, _ = self.synthesizer.make(orders)
-        return self.bench.prepare(
+        batch = self.bench.prepare(
             cells,
             labels=np.array([order.label for order in orders], np.int64),
             parents=np.array([order.parent for order in orders], np.int64),
             ids=[f"{purpose}-{i}" for i in range(len(orders))],
             run_seed=self.context.seed,
         )
+        return batch, cells
 
     def _batch(self, reals: LabelledCells) -> ScoringBatch:
         return self.bench.prepare(

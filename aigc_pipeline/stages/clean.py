@@ -13,6 +13,7 @@ from aigc_pipeline.core.samples import content_sha256
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.shards import read_shards, write_table
 from aigc_pipeline.features.neighbours import nearest
+from aigc_pipeline.features.views import first_view
 from aigc_pipeline.gates import (
     AnyCleaningGate,
     Constant,
@@ -84,12 +85,12 @@ def _clusters(context: Context, config: CleanConfig, raw: RawDataset, kept: pa.T
     modality = MODALITIES[raw.modality]
     spec = modality.fit(kept)
     cells = modality.decode(kept["content"].to_pylist(), spec)
-    views = modality.views(cells, spec)
+    points = first_view(cells, spec)
     limit = config.near_duplicate_tolerances * modality.tolerance
-    size = views[0].shape[1]
+    size = points.shape[1]
     generator = np.random.default_rng(context.seed_for("projection"))
     projection = generator.standard_normal((size, _PROJECTED)).astype(np.float32) / np.sqrt(_PROJECTED)
-    projected = views[0] @ projection / np.sqrt(size)
+    projected = points @ projection / np.sqrt(size)
     k = min(_NEIGHBOURS, len(kept) - 1)
     if k < 1:
         return np.arange(len(kept), dtype=np.int64)
@@ -97,13 +98,13 @@ def _clusters(context: Context, config: CleanConfig, raw: RawDataset, kept: pa.T
     pairs = [
         (int(row), int(index[row, column]))
         for row, column in np.argwhere(distance <= _MARGIN * limit)
-        if _rms(views, int(row), int(index[row, column])) <= limit
+        if _rms(modality.views(cells.slice(int(row), 1), spec), points[index[row, column]]) <= limit
     ]
     return connected(len(kept), pairs)
 
 
-def _rms(views: Sequence[NDArray[np.float32]], row: int, other: int) -> float:
-    return min(float(np.sqrt(np.square(view[row] - views[0][other]).mean())) for view in views)
+def _rms(views: Sequence[NDArray[np.float32]], other: NDArray[np.float32]) -> float:
+    return min(float(np.sqrt(np.square(view[0] - other).mean())) for view in views)
 
 
 def connected(num_nodes: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.core.tables import CANDIDATES, METADATA, build_table
 from aigc_pipeline.data.loader import LabelledCells, from_table, load_cells
 from aigc_pipeline.data.shards import read_shards, read_table
+from aigc_pipeline.features.views import first_view
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.publishing.card import card
 from aigc_pipeline.publishing.ledger import build_ledger
@@ -276,7 +277,7 @@ class _Writer:
         contents = modality.encode(part.cells, self.splits.spec)
         if contents is None:
             return [None] * len(part), [
-                content_sha256(view.tobytes()) for view in modality.views(part.cells, self.splits.spec)[0]
+                content_sha256(view.tobytes()) for view in first_view(part.cells, self.splits.spec)
             ]
         files: list[str | None] = []
         for sample_id, content in zip(part.ids, contents, strict=True):

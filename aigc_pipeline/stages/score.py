@@ -12,7 +12,6 @@ from aigc_pipeline.core.tables import CANDIDATES
 from aigc_pipeline.data.loader import from_table
 from aigc_pipeline.data.shards import Shard, plan_shards, read_shards, read_table, shard_file, write_table
 from aigc_pipeline.loading import open_bench, open_synthesizer
-from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.records import (
     CandidateSet,
     Checkpoint,
@@ -75,8 +74,7 @@ def score(
     merged = table.drop_columns(["cell", "parent_row"])
     for name in scores.column_names:
         merged = merged.append_column(name, scores[name])
-    views = modality_of(splits.spec).views(from_table(table).cells, splits.spec)
-    merged = add_set_columns(merged, views, state)
+    merged = add_set_columns(merged, from_table(table).cells, splits.spec, state)
     ranges = _ranges(merged)
     write_table(context.out / "scored.arrow", merged.combine_chunks())
     return context.record(ScoredSet, num_samples=len(merged), columns=tuple(merged.column_names), ranges=ranges)

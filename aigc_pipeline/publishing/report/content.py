@@ -15,7 +15,7 @@ class ReportContent:
     """Everything that report and card say about one run."""
 
     version: str | None
-    """None where nothing was published."""
+    """None where the number is not known: not claimed yet, or nothing was published. `reason` says what was."""
     reason: str
     """Why it was published as it is, or why not."""
     sentence: str

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aigc_pipeline.publishing.report.content import Html, ReportContent
-from aigc_pipeline.publishing.report.wording import QUOTA, number, reason_words
+from aigc_pipeline.publishing.report.wording import QUOTA, number, short_reason
 
 MAX_CLASSES = 20
 PER_GROUP = 4
@@ -125,7 +125,7 @@ def _shots(content: ReportContent, rows: Rows) -> dict[int, Shot]:
             html,
             nearest.get(each["nearest_train_id"]),
             _facts(each),
-            reason_words(each["reject_reason"]) if each["reject_reason"] else None,
+            short_reason(each["reject_reason"]) if each["reject_reason"] else None,
             is_varied=each["origin"] == "classic",
         )
         for row, html, each in zip(rows, content.candidate_html(rows), facts, strict=True)

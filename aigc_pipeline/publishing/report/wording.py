@@ -14,13 +14,13 @@ _OUTCOMES: dict[Outcome | None, str] = {
     "not_enough_evidence": "Not enough evidence",
     None: "Nothing to test",
 }
-_REASONS = {
-    "label_agreement": "the label referee reads another class",
-    "not_memorised": "a near copy of a training sample",
-    "distinct": "a near twin of an earlier candidate",
-    "rejection_sampling": "not drawn: the less real it looks, the smaller its chance",
-    "min_p_real": "p_real below the limit",
-    QUOTA: "good, but its class was already full",
+_REASONS: dict[str, tuple[str, str]] = {
+    "label_agreement": ("another class", "the label referee reads another class"),
+    "not_memorised": ("near copy", "a near copy of a training sample"),
+    "distinct": ("near twin", "a near twin of an earlier candidate"),
+    "rejection_sampling": ("not drawn", "not drawn: the less real it looks, the smaller its chance"),
+    "min_p_real": ("p_real too low", "p_real below the limit"),
+    QUOTA: ("class full", "good, but its class was already full"),
 }
 _ARMS = {
     "real_and_classic": "real + classic variations",
@@ -73,7 +73,19 @@ def outcome_words(outcome: Outcome | None) -> str:
 
 def reason_words(reason: str) -> str:
     """Return why a candidate was refused."""
-    return _REASONS.get(reason, reason.replace("_", " "))
+    return _REASONS[reason][1] if reason in _REASONS else reason.replace("_", " ")
+
+
+def short_reason(reason: str) -> str:
+    """Return why a candidate was refused, in three words at most."""
+    return _REASONS[reason][0] if reason in _REASONS else reason.replace("_", " ")
+
+
+def as_sentence(phrase: str) -> str:
+    """Return a phrase with a capital and a full stop; a leading setting such as `publish.when` keeps its case."""
+    first = phrase.split(" ", 1)[0]
+    text = phrase if "." in first or "_" in first else phrase[:1].upper() + phrase[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def arm_words(name: str) -> str:
@@ -106,6 +118,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return (f"{float(f'{value:.{digits}g}'):,.10g}" if plain else f"{value:.{digits}g}").replace("-", "−")
 
 
+def fixed(value: float, digits: int = 1) -> str:
+    """Return a number with so many decimals, so that a column of them lines up."""
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
 def count(value: float | None) -> str:
     """Return a whole number with thousands separators; a dash for None."""
     return "–" if value is None else f"{int(value):,}"
@@ -118,5 +135,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "count": count,
     "arm": arm_words,
     "reason": reason_words,
+    "as_sentence": as_sentence,
+    "fixed": fixed,
 }
 """How templates format."""

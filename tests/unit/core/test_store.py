@@ -1,0 +1,101 @@
+import errno
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from aigc_pipeline.core.errors import LockedError, WorkspaceError
+from aigc_pipeline.core.records import Record
+from aigc_pipeline.core.store import Store, translate_os_errors
+
+
+class Answer(Record):
+    value: int
+
+
+def make_answer(fingerprint: str, value: int = 42) -> Answer:
+    return Answer(fingerprint=fingerprint, path=f"stages/think/{fingerprint}", created_by="think@1", value=value)
+
+
+def commit(store: Store, fingerprint: str, value: int = 42) -> None:
+    with store.open_partial("think", fingerprint) as partial:
+        (partial / "notes.txt").write_text("why")
+        store.commit("think", fingerprint, make_answer(fingerprint, value))
+
+
+def test_a_committed_stage_is_found_with_its_files(store):
+    commit(store, "aa")
+
+    assert store.find("think", "aa", Answer) == make_answer("aa")
+    assert (store.directory("think", "aa") / "notes.txt").read_text() == "why"
+
+
+def test_an_unfinished_stage_is_not_found_but_keeps_its_files_for_the_next_try(store):
+    with store.open_partial("think", "aa") as partial:
+        (partial / "half.txt").write_text("half")
+
+    assert store.find("think", "aa", Answer) is None
+    with store.open_partial("think", "aa") as partial:
+        assert (partial / "half.txt").read_text() == "half"
+
+
+def test_previous_is_the_last_commit_whatever_its_fingerprint(store):
+    commit(store, "aa", 1)
+    commit(store, "bb", 2)
+
+    found = store.previous("think", Answer)
+    assert found is not None
+    assert found.value == 2
+
+
+def test_a_damaged_record_says_which_folder_to_remove(store):
+    commit(store, "aa")
+    (store.directory("think", "aa") / "record.json").write_text(json.dumps({"value": "no"}))
+
+    with pytest.raises(WorkspaceError, match=r"Remove its folder .*think/aa"):
+        store.find("think", "aa", Answer)
+
+
+def _hold(
+    workspace: str, ready: "multiprocessing.synchronize.Event", done: "multiprocessing.synchronize.Event"
+) -> None:
+    with Store(Path(workspace)).open_partial("think", "aa"):
+        ready.set()
+        done.wait(30)
+
+
+def test_a_second_run_on_the_same_stage_is_refused_and_told_who_holds_it(store):
+    spawn = multiprocessing.get_context("spawn")
+    ready, done = spawn.Event(), spawn.Event()
+    holder = spawn.Process(target=_hold, args=(str(store.workspace), ready, done))
+    holder.start()
+    assert ready.wait(30)
+    try:
+        with pytest.raises(LockedError, match=rf"pid {holder.pid}.*--workspace"), store.open_partial("think", "aa"):
+            pass
+    finally:
+        done.set()
+        holder.join(30)
+
+    with store.open_partial("think", "aa"):
+        pass  # the lock went with its holder
+
+
+def test_a_file_in_place_of_the_workspace_is_one_clear_message(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(WorkspaceError, match="Choose another folder with --workspace"):
+        Store(tmp_path / "file")
+
+
+@pytest.mark.parametrize(("code", "remedy"), [(errno.EACCES, "no permission"), (errno.ENOSPC, "no space left")])
+def test_disk_errors_are_translated_with_their_remedy(tmp_path, code, remedy):
+    with pytest.raises(WorkspaceError, match=remedy), translate_os_errors(tmp_path):
+        raise OSError(code, os.strerror(code), str(tmp_path / "x"))
+
+
+def test_other_os_errors_are_not_swallowed(tmp_path):
+    with pytest.raises(ConnectionResetError), translate_os_errors(tmp_path):
+        raise ConnectionResetError(errno.ECONNRESET, "reset")

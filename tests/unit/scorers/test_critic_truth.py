@@ -1,0 +1,75 @@
+"""The critic on two Gaussians whose density ratio is known in closed form."""
+
+import numpy as np
+import pytest
+
+from aigc_pipeline.scorers.critic import class_balanced_weights, fit_critic, percentile
+
+SHIFT = np.array([0.8, 0.0])
+
+
+def draw(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reals from N(0, I), fakes from N(shift, I): log p/q = |shift|^2 / 2 - shift.x, linear in x."""
+    generator = np.random.default_rng(seed)
+    return generator.standard_normal((n, 2)), generator.standard_normal((n, 2)) + SHIFT
+
+
+def true_log_ratio(x: np.ndarray) -> np.ndarray:
+    return SHIFT @ SHIFT / 2 - x @ SHIFT
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated and true logits of unseen points of both kinds."""
+    real, fake = draw(2_000, 0)
+    features = np.concatenate([real, fake])
+    is_real = np.arange(len(features)) < len(real)
+    weights = class_balanced_weights(np.zeros(len(features), np.int64), is_real)
+    critic = fit_critic(features, is_real, weights, seed=0)
+    unseen = np.concatenate(draw(5_000, 1))
+    return critic.slope * (unseen @ critic.weights + critic.bias) + critic.intercept, true_log_ratio(unseen)
+
+
+def test_p_real_equals_the_true_posterior(fitted):
+    estimated, truth = (1 / (1 + np.exp(-logit)) for logit in fitted)
+
+    assert np.abs(estimated - truth).mean() < 0.02
+    assert np.abs(estimated - truth).max() < 0.08
+
+
+def test_the_density_ratio_averages_one_over_fakes(fitted):
+    estimated, truth = fitted
+    fakes = slice(5_000, None)
+
+    assert np.exp(truth[fakes]).mean() == pytest.approx(1, abs=0.05)
+    assert np.exp(estimated[fakes]).mean() == pytest.approx(1, abs=0.08)
+
+
+def test_an_unequal_number_of_fakes_does_not_shift_the_prior():
+    real, fake = draw(1_000, 0)
+    more = np.concatenate([fake, draw(4_000, 5)[1]])
+    features = np.concatenate([real, more])
+    is_real = np.arange(len(features)) < len(real)
+    weights = class_balanced_weights(np.zeros(len(features), np.int64), is_real)
+    critic = fit_critic(features, is_real, weights, seed=0)
+    unseen = np.concatenate(draw(5_000, 1))
+    logit = critic.slope * (unseen @ critic.weights + critic.bias) + critic.intercept
+
+    assert np.mean(logit - true_log_ratio(unseen)) == pytest.approx(0, abs=0.1)
+
+
+def test_weights_give_every_class_equal_mass_on_both_sides():
+    labels = np.array([0, 0, 1, 0, 1, 1, 1])
+    is_real = np.array([True, True, True, False, False, False, False])
+    weights = class_balanced_weights(labels, is_real)
+
+    for label in (0, 1):
+        assert weights[is_real & (labels == label)].sum() == pytest.approx(weights[~is_real & (labels == label)].sum())
+
+
+def test_percentile_is_a_conformal_p_value():
+    holdout = np.sort(np.random.default_rng(0).standard_normal(199))
+    values = percentile(np.random.default_rng(1).standard_normal(20_000), holdout)
+
+    assert values.min() >= 1 / 200
+    assert np.mean(values <= 0.1) == pytest.approx(0.1, abs=0.05)

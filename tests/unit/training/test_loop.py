@@ -1,0 +1,149 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from aigc_pipeline.core.errors import TrainingDivergedError
+from aigc_pipeline.training.checkpoint import Checkpointer
+from aigc_pipeline.training.loop import Batch, Hooks, LoopSettings, Phase, TrainingData, Validation, train
+from aigc_pipeline.training.samplers import ClassPower
+from aigc_pipeline.training.schedule import constant
+
+
+def make_data(n: int = 64) -> TrainingData:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 3, generator=generator)
+    labels = (x.sum(1) > 0).long()
+    return TrainingData(x, labels, ClassPower(labels, 1.0))
+
+
+def make_model() -> dict[str, nn.Module]:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return {"model": nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))}
+
+
+def loss_of(networks, batch: Batch):
+    noise = torch.randn(batch.x.shape, generator=batch.rng)
+    return nn.functional.cross_entropy(networks["model"](batch.x + 0.1 * noise), batch.labels), {}
+
+
+PHASES = [Phase("model", ("model",), loss_of, constant(1e-2))]
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def kill_at(samples: int) -> Hooks:
+    def progress(done: int, total: int) -> None:
+        del total
+        if done >= samples:
+            raise Killed
+
+    return Hooks(progress=progress)
+
+
+def weights(networks) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in networks["model"].parameters()])
+
+
+@pytest.mark.parametrize("killed_at", [16, 80, 240, 304])
+def test_a_killed_and_resumed_run_ends_with_the_same_weights_bit_for_bit(tmp_path, killed_at):
+    settings = LoopSettings(320, 16, seed=5, ema_half_life_samples=50, checkpoint_every_samples=48)
+    whole = train(make_model(), PHASES, make_data(), settings)
+
+    with pytest.raises(Killed):
+        train(
+            make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path), hooks=kill_at(killed_at)
+        )
+    resumed = train(make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path))
+
+    assert torch.equal(weights(whole.networks), weights(resumed.networks))
+
+
+def test_a_torn_state_falls_back_to_the_one_before(tmp_path):
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=48)
+    whole = train(make_model(), PHASES, make_data(), settings)
+    with pytest.raises(Killed):
+        train(make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path), hooks=kill_at(240))
+    newest = max(tmp_path.glob("state-*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:-7])
+
+    resumed = train(make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path))
+
+    assert torch.equal(weights(whole.networks), weights(resumed.networks))
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(tmp_path):
+    def explode(networks, batch: Batch):
+        loss, values = loss_of(networks, batch)
+        return loss * (math.nan if batch.progress > 0.5 else 1.0), values
+
+    phases = [Phase("model", ("model",), explode, constant(1e-2))]
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=48)
+
+    with pytest.raises(TrainingDivergedError, match=r"state-000000000144\.safetensors"):
+        train(make_model(), phases, make_data(), settings, checkpointer=Checkpointer(tmp_path))
+
+
+def test_running_out_of_memory_retries_once_with_accumulated_gradients_and_says_so():
+    notes: list[str] = []
+    asked: list[int] = []
+
+    def greedy(networks, batch: Batch):
+        asked.append(len(batch.x))
+        if len(batch.x) > 8:
+            raise torch.cuda.OutOfMemoryError
+        return loss_of(networks, batch)
+
+    phases = [Phase("model", ("model",), greedy, constant(1e-2))]
+    train(make_model(), phases, make_data(), LoopSettings(32, 16, seed=5), hooks=Hooks(note=notes.append))
+
+    assert asked == [16] + [4] * 8
+    assert "micro-batches of 4" in notes[0]
+
+
+def test_accumulated_gradients_equal_the_whole_batch():
+    def plain(networks, batch: Batch):
+        return nn.functional.cross_entropy(networks["model"](batch.x), batch.labels), {}
+
+    def refuse_once(networks, batch: Batch):
+        if len(batch.x) > 8:
+            raise torch.cuda.OutOfMemoryError
+        return plain(networks, batch)
+
+    settings = LoopSettings(160, 16, seed=5)
+    whole, parts = (
+        train(make_model(), [Phase("model", ("model",), loss, constant(1e-2))], make_data(), settings)
+        for loss in (plain, refuse_once)
+    )
+
+    assert torch.allclose(weights(whole.networks), weights(parts.networks), atol=1e-5)
+
+
+def test_validation_keeps_the_best_weights_and_patience_ends_training():
+    scores = iter([0.1, 0.9, 0.3, 0.2, 0.1, 0.0])
+    seen: list[torch.Tensor] = []
+
+    def score(networks) -> float:
+        seen.append(weights(networks).clone())
+        return next(scores)
+
+    result = train(
+        make_model(), PHASES, make_data(), LoopSettings(1600, 16, seed=5), validation=Validation(16, score, patience=2)
+    )
+
+    assert result.best_score == 0.9
+    assert result.samples_seen == 64
+    assert torch.equal(weights(result.networks), seen[1])
+
+
+def test_only_the_networks_of_a_phase_move():
+    networks = make_model() | {"other": nn.Linear(3, 3)}
+    before = networks["other"].weight.detach().clone()
+
+    train(networks, PHASES, make_data(), LoopSettings(64, 16, seed=5))
+
+    assert torch.equal(networks["other"].weight, before)
