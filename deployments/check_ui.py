@@ -61,12 +61,12 @@ def start_from_form(page: Page, arguments: argparse.Namespace) -> str:
 
 def fill(page: Page, name: str, value: str) -> None:
     """Set one parameter, whatever control the form gave it."""
-    field = page.get_by_label(name, exact=True)
-    if field.get_attribute("role") == "combobox":
-        field.click()
+    choice = page.get_by_role("button", name=f"Select {name}")
+    if choice.count():
+        choice.click()
         page.get_by_role("option", name=value, exact=True).click()
     else:
-        field.fill(value)
+        page.get_by_label(f"{name} (Optional)", exact=True).fill(value)
 
 
 def photograph_run(page: Page, arguments: argparse.Namespace, run_id: str) -> None:

@@ -1,5 +1,6 @@
 """Has the training role grown enough to train again? One new file must not retrain for hours."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,11 @@ _IDS = "train_ids.arrow"
 def write_ids(directory: Path, ids: Sequence[str]) -> None:
     """Remember which samples something was trained on."""
     write_table(directory / _IDS, pa.table({"sample_id": pa.array(sorted(ids), pa.string())}))
+
+
+def copy_ids(source: Path, target: Path) -> None:
+    """Carry the memory along: growth is counted from the last fit, not from the last run."""
+    shutil.copy(source / _IDS, target / _IDS)
 
 
 def has_hardly_grown(directory: Path, ids: Sequence[str], limit: float) -> bool:

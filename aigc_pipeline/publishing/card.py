@@ -62,7 +62,7 @@ def _name(content: ReportContent) -> str:
 
 
 def _has_files(table: pa.Table) -> bool:
-    return table["file_name"].null_count < len(table)
+    return bool(table["file_name"].null_count < len(table))
 
 
 def _header(content: ReportContent, table: pa.Table) -> str:
@@ -75,6 +75,8 @@ def _header(content: ReportContent, table: pa.Table) -> str:
     ]
     if _has_files(table):
         lines.append("task_categories: [image-classification]")
+    else:  # without pictures, only this tells `load_dataset(directory)` which of the Parquet files to read
+        lines.append("configs: [{config_name: default, data_files: metadata.parquet}]")
     return "\n".join(["---", *lines, "---"])
 
 
@@ -109,7 +111,7 @@ def _story(content: ReportContent) -> Iterator[str]:
         f"Generator `{content.family}`, shown {content.samples_seen:,} real samples of the train role. "
         "Real and synthetic rows left through the same encoder at the same size."
     )
-    reasons = "; ".join(f"{n:,} {reason_words(reason)}" for reason, n in filtered.rejected.items()) or "none rejected"
+    reasons = ", ".join(f"{n:,} ({reason_words(reason)})" for reason, n in filtered.rejected.items()) or "none rejected"
     yield f"{filtered.num_in:,} candidates, {filtered.num_kept:,} accepted. Rejected: {reasons}."
     if filtered.filtered_by_probability and judge.auc is not None:
         yield f"Filtered by a calibrated critic (AUC {judge.auc:.3f}, ECE {judge.ece or 0:.3f} on unseen samples)."

@@ -1,7 +1,5 @@
 """Fit the encoder (also the label referee) and the judge encoder on the training role, and encode every real sample."""
 
-import shutil
-
 import numpy as np
 import pyarrow as pa
 import torch
@@ -13,7 +11,7 @@ from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.loader import LabelledCells, load_cells
 from aigc_pipeline.data.shards import cells_from_numpy, write_table
 from aigc_pipeline.features import AnyEncoder, Classifier, FittedEncoder, RandomNetwork, load_fitted
-from aigc_pipeline.features.history import has_hardly_grown, write_ids
+from aigc_pipeline.features.history import copy_ids, has_hardly_grown, write_ids
 from aigc_pipeline.records import DatasetSplits, Embeddings
 from aigc_pipeline.training.devices import device_of
 from aigc_pipeline.training.loop import Hooks
@@ -53,12 +51,11 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
     previous = _reusable(context, config, settings, train.ids)
     if previous is not None:
         encoder, judge = _load_both(context, previous, encoder_settings, config, splits, len(train), device)
+        copy_ids(context.files_of(previous), context.out)
     else:
         encoder = _fit(context, encoder_settings, "encoder", train, splits, device)
         judge = _fit(context, config.judge, "judge", train, splits, device)
         write_ids(context.out, train.ids)
-    if previous is not None:
-        shutil.copy(context.files_of(previous) / "train_ids.arrow", context.out / "train_ids.arrow")
     for name, fitted, member in (("encoder", encoder, encoder_settings), ("judge", judge, config.judge)):
         fitted.save(context.out / f"{name}.safetensors")
         (context.out / f"{name}.json").write_text(member.model_dump_json(indent=1))

@@ -17,11 +17,13 @@ from aigc_pipeline.core.samples import ROLES, Role, content_sha256
 from aigc_pipeline.core.seeding import coin
 from aigc_pipeline.core.strict import Settings, digest_of
 from aigc_pipeline.data.shards import read_shards, read_table, write_table
-from aigc_pipeline.modalities import MODALITIES
+from aigc_pipeline.features.history import copy_ids, has_hardly_grown, write_ids
+from aigc_pipeline.modalities import MODALITIES, AnySpec
 from aigc_pipeline.records import CleanDataset, DatasetSplits, RawDataset
 
 STAGE_VERSION = 1
 _ASSIGNMENTS = "assignments.arrow"
+_SETTINGS = "settings.txt"
 _FIXED_SEED = 0  # roles depend on content alone, never on the run's seed: a new seed must not move a test sample
 
 
@@ -40,6 +42,8 @@ class SplitConfig(Settings):
     """Real samples that only the verdict reads; ignored where the source gives a test split."""
     max_test: int = Field(default=5_000, ge=1)
     """Cap of the above."""
+    refit_after: float = Field(default=0.05, ge=0)
+    """Growth of the training role up to which the last spec still serves."""
     size: int | None = Field(default=None, ge=8, le=256)
     """Side of a sample; None lets the modality choose from the training role."""
     symmetries: tuple[str, ...] = ()
@@ -60,7 +64,7 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
     _refuse_missing_classes(kept, roles, cleaned.classes)
     rows = read_shards(context.files_of(raw), "raw").take(kept["row"])
     modality = MODALITIES[cleaned.modality]
-    spec = modality.fit(_take(rows, roles, "train"), size=config.size, symmetries=config.symmetries)
+    spec = _spec(context, config, cleaned, _take(rows, roles, "train"))
     labels = np.array([cleaned.classes.index(name) for name in kept["class_name"].to_pylist()], np.int64)
     for role in ROLES:
         part = _take(kept, roles, role)
@@ -87,6 +91,23 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
         rejected={"leakage": len(leaked)} if leaked else {},
         test_digest=digest_of(test_ids),
     )
+
+
+def _spec(context: Context, config: SplitConfig, cleaned: CleanDataset, train: pa.Table) -> AnySpec:
+    """Fit the spec on the training role, or keep the last one while that role has hardly grown.
+
+    A spec that moved with every new file would invalidate every checkpoint.
+    """
+    ids, settings = train["sample_id"].to_pylist(), f"{config.size} {config.symmetries} {cleaned.modality}"
+    (context.out / _SETTINGS).write_text(settings)
+    if (previous := context.previous(DatasetSplits)) is not None:
+        folder = context.files_of(previous)
+        if (folder / _SETTINGS).read_text() == settings and has_hardly_grown(folder, ids, config.refit_after):
+            copy_ids(folder, context.out)
+            return previous.spec
+    write_ids(context.out, ids)
+    spec: AnySpec = MODALITIES[cleaned.modality].fit(train, size=config.size, symmetries=config.symmetries)
+    return spec
 
 
 def assign_roles(kept: pa.Table, known: Mapping[str, Role], config: SplitConfig) -> tuple[list[Role | None], list[int]]:

@@ -47,7 +47,7 @@ def train(context: Context, config: TrainConfig, planned: SynthesisPlan, splits:
         TrainingDivergedError: at the first loss that is not finite, naming the last good checkpoint.
     """
     cells = load_cells(context.files_of(splits) / "train.arrow")
-    settings = f"{config.generator.model_dump_json()} {splits.spec.model_dump_json()} {splits.classes} {context.seed}"
+    settings = f"{config.recipe().model_dump_json()} {splits.spec.model_dump_json()} {splits.classes} {context.seed}"
     if (previous := _reusable(context, config, settings, cells.ids)) is not None:
         return previous
     device = device_of(context.runtime)
@@ -92,13 +92,11 @@ def train(context: Context, config: TrainConfig, planned: SynthesisPlan, splits:
 
 
 def _reusable(context: Context, config: TrainConfig, settings: str, ids: list[str]) -> Checkpoint | None:
-    """Return the last checkpoint where it still serves: same family, spec, classes and seed, hardly any growth."""
+    """Return the last checkpoint where it still serves: same recipe, spec, classes and seed, hardly any growth."""
     previous = context.previous(Checkpoint)
     if previous is None or (context.files_of(previous) / _SETTINGS).read_text() != settings:
         return None
     folder = context.files_of(previous)
-    if previous.trained_on == len(ids) and has_hardly_grown(folder, ids, 0.0):
-        return None  # same data: only the budget changed, so train as asked
     if not has_hardly_grown(folder, ids, config.retrain_after):
         return None
     context.reporter.note(

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aigc_pipeline.publishing.report.content import Html, ReportContent
-from aigc_pipeline.publishing.report.wording import QUOTA, number, short_reason
+from aigc_pipeline.publishing.report.wording import QUOTA, short_reason
 
 MAX_CLASSES = 20
 PER_GROUP = 4
@@ -140,7 +140,7 @@ def _facts(row: dict[str, float | None]) -> str:
     elif row["label_probability"] is not None:
         parts.append(f"label {row['label_probability']:.2f}")
     if row["train_distance"] is not None:
-        parts.append(f"d {number(row['train_distance'], 2)}")
+        parts.append(f"d {row['train_distance']:.3f}")
     return " · ".join(parts)
 
 

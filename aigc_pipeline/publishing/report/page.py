@@ -37,7 +37,7 @@ def render_report(content: ReportContent) -> str:
     return environment.get_template("report.html.j2").render(
         content=content,
         verdict=verdict,
-        outcome=verdict.outcome if verdict else "none",
+        outcome=verdict.outcome if verdict else "untested",
         outcome_words=outcome_words(verdict.outcome if verdict else None),
         ruler=_Ruler.of(verdict) if verdict else None,
         warnings=tuple(_warnings(content)),
@@ -65,8 +65,6 @@ class _Ruler:
     low: float
     high: float
     value: float
-    reach: float
-    """Points at either end."""
 
     @classmethod
     def of(cls, verdict: Verdict) -> "_Ruler":
@@ -74,8 +72,11 @@ class _Ruler:
         low = uplift.value if uplift.ci_low is None else uplift.ci_low
         high = uplift.value if uplift.ci_high is None else uplift.ci_high
         reach = max(1.25 * max(abs(low), abs(high)), 0.01)
-        place = [round(50 + 50 * each / reach, 2) for each in (0, low, high, uplift.value)]
-        return cls(*place, reach=reach)
+
+        def place(share: float) -> float:
+            return round(50 + 50 * share / reach, 2)
+
+        return cls(place(0), place(low), place(high), place(uplift.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,10 @@ def _warnings(content: ReportContent) -> Iterator[_Warning]:
         )
     for complaint in judge.complaints:
         yield _Warning(True, f"Filtering by probability is blocked: {complaint}.")
-    if not filtered.num_kept:
-        yield _Warning(True, f"No candidate was accepted, of {filtered.num_in:,}.")
+    if not filtered.num_in:
+        yield _Warning(True, "No candidate was synthesized.")
+    elif not filtered.num_kept:
+        yield _Warning(True, f"None of {filtered.num_in:,} candidates was accepted.")
     if judge.critic_mode == "none":
         yield _Warning(
             False, "There is no critic (too few real samples): candidates passed on label and distance alone."

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from aigc_pipeline.publishing.report.wording import QUOTA, arm_words, has_synthetic
 from aigc_pipeline.records import Estimate
@@ -18,7 +20,7 @@ _INK, _MUTED, _LINE, _GOOD, _SPARE, _BAD, _BACK = (f"#01020{i}" for i in range(3
 _VARIABLES = {
     _INK: "ink", _MUTED: "muted", _LINE: "line", _GOOD: "accent", _SPARE: "spare", _BAD: "refused", _BACK: "card",
 }  # fmt: skip
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
     "text.color": _INK,
@@ -115,9 +117,7 @@ def _figure(width_inches: float, height_inches: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _draw_threshold(
-    axes: Axes, p: "np.ndarray[tuple[int], np.dtype[np.float32]]", reasons: "np.ndarray[tuple[int], np.dtype[np.str_]]"
-) -> None:
+def _draw_threshold(axes: Axes, p: NDArray[np.float32], reasons: NDArray[np.str_]) -> None:
     """Mark the limit of the plain threshold gate: it lies above every row that it refused."""
     refused = p[reasons == "min_p_real"]
     if len(refused):

@@ -28,6 +28,7 @@ _ARMS = {
     "balanced_softmax": "real + balanced softmax",
 }
 _WITH_SYNTHETIC = "_and_synthetic"
+_MINUS, _DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 METRICS: dict[str, tuple[str, str]] = {
     "frechet_distance": ("Fréchet distance", "lower is better"),
@@ -102,30 +103,30 @@ def has_synthetic(arm: str) -> bool:
 
 def points(share: float) -> str:
     """Return a difference of shares in signed points: 0.031 -> `+3.1`."""
-    return f"{100 * share:+.1f}".replace("-", "−")
+    return f"{100 * share:+.1f}".replace("-", _MINUS)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
     """Return a share as percent; a dash for None."""
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return _DASH if share is None else f"{100 * share:.{digits}f}\u00a0%"
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number with so many significant digits, without an exponent where it is of a usual size."""
     if value is None:
-        return "–"
+        return _DASH
     plain = 1e-4 <= abs(value) < 1e6 or value == 0
-    return (f"{float(f'{value:.{digits}g}'):,.10g}" if plain else f"{value:.{digits}g}").replace("-", "−")
+    return (f"{float(f'{value:.{digits}g}'):,.10g}" if plain else f"{value:.{digits}g}").replace("-", _MINUS)
 
 
 def fixed(value: float, digits: int = 1) -> str:
     """Return a number with so many decimals, so that a column of them lines up."""
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return f"{value:,.{digits}f}".replace("-", _MINUS)
 
 
 def count(value: float | None) -> str:
     """Return a whole number with thousands separators; a dash for None."""
-    return "–" if value is None else f"{int(value):,}"
+    return _DASH if value is None else f"{int(value):,}"
 
 
 FILTERS: dict[str, Callable[..., str]] = {

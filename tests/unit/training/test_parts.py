@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from aigc_pipeline.core.errors import CheckpointError, ConfigError
 from aigc_pipeline.core.context import RuntimeConfig
+from aigc_pipeline.core.errors import CheckpointError, ConfigError
 from aigc_pipeline.training.checkpoint import Checkpointer
 from aigc_pipeline.training.devices import device_of
 from aigc_pipeline.training.ema import ema_weight

@@ -1,0 +1,113 @@
+import json
+from collections import Counter
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from aigc_pipeline import read_manifest
+from aigc_pipeline.core.tables import CANDIDATES, LEDGER, METADATA
+from aigc_pipeline.data.shards import read_table
+from aigc_pipeline.publishing.versions import resolve, verify
+from tests.e2e.running import fast_config, run
+
+pytestmark = pytest.mark.e2e
+
+
+def test_the_same_command_again_reuses_every_stage_and_publishes_nothing_new(vector_workspace, recording_reporter):
+    before = sorted((vector_workspace / "versions").iterdir())
+
+    manifest = run(fast_config("mixture"), vector_workspace, recording_reporter)
+
+    assert {event for _, event in recording_reporter.stages} == {"reused"}
+    assert len(recording_reporter.stages) == 12
+    assert sorted((vector_workspace / "versions").iterdir()) == before
+    assert manifest.version == "v0001"
+
+
+def test_changing_when_to_publish_retrains_nothing(vector_workspace, recording_reporter):
+    run(fast_config("mixture", "publish.when=unless_harmful"), vector_workspace, recording_reporter)
+
+    computed = [name for name, event in recording_reporter.stages if event == "started"]
+    assert computed == ["publish"]
+
+
+def test_every_published_file_has_the_listed_hash(vector_workspace):
+    verify(resolve(vector_workspace))
+
+
+def test_tables_hold_exactly_the_documented_columns(vector_workspace):
+    version = vector_workspace / "versions" / "v0001"
+
+    for name, columns, extra in (
+        ("metadata", METADATA, ["values"]),
+        ("candidates", CANDIDATES, []),
+        ("ledger", LEDGER, []),
+    ):
+        assert pq.read_schema(version / f"{name}.parquet").names == [c.name for c in columns] + extra
+
+
+def test_ledger_states_sum_to_inputs_plus_candidates_and_join_the_other_tables(vector_workspace):
+    version = vector_workspace / "versions" / "v0001"
+    ledger = pq.read_table(version / "ledger.parquet").to_pandas()
+    candidates = pq.read_table(version / "candidates.parquet").to_pandas()
+    metadata = pq.read_table(version / "metadata.parquet").to_pandas()
+
+    assert Counter(ledger["kind"])["input"] == 660
+    assert Counter(ledger["kind"])["candidate"] == len(candidates)
+    assert ledger["sample_id"].is_unique
+    assert set(candidates["sample_id"]) <= set(ledger["sample_id"])
+    assert set(metadata["sample_id"]) <= set(ledger["sample_id"])
+    refused = ledger[ledger["state"].isin(["rejected", "quarantined"])]
+    assert refused["reason"].notna().all()
+    assert ledger[ledger["state"].isin(["kept", "accepted"])]["reason"].isna().all()
+
+
+def test_synthetic_rows_are_train_rows_and_never_recommended_without_a_verdict_that_says_so(vector_workspace):
+    frame = read_manifest(vector_workspace / "versions" / "v0001", recommended_only=False)
+    synthetic = frame[frame["origin"] != "real"]
+    outcome = json.loads((vector_workspace / "versions" / "v0001" / "metrics.json").read_text())["EvalReport"][
+        "verdict"
+    ]["outcome"]
+
+    assert len(synthetic) > 0
+    assert set(synthetic["split"]) == {"train"}
+    assert set(synthetic["recommended"]) <= {outcome == "helps"} | {False}
+    assert set(frame[frame["origin"] == "real"]["recommended"]) == {True}
+
+
+def test_seeds_are_distinct_and_probabilities_are_probabilities(vector_workspace):
+    candidates = pq.read_table(vector_workspace / "versions" / "v0001" / "candidates.parquet").to_pandas()
+
+    assert candidates["seed"].is_unique
+    assert candidates["p_real"].between(0, 1).all()
+    assert candidates["real_percentile"].between(0, 1, inclusive="right").all()
+
+
+def test_new_samples_move_no_old_one_and_retrain_nothing(tmp_path, recording_reporter):
+    run(fast_config("mixture"), tmp_path)
+    first = _roles(tmp_path)
+
+    run(fast_config("mixture", "ingest.source.counts=[301,301,60]"), tmp_path, recording_reporter)
+    second = _roles(tmp_path)
+
+    assert len(second) == len(first) + 2
+    assert {content: second[content] for content in first} == first
+    notes = " ".join(recording_reporter.notes)
+    assert "the last encoder still serves" in notes
+    assert "the last checkpoint still serves" in notes
+    checkpoints = {path.parent.name for path in (tmp_path / "stages/train").glob("*/generator.safetensors")}
+    assert len(checkpoints) == 1
+
+
+def _roles(workspace) -> dict[str, str]:
+    latest = (workspace / "stages/split/LATEST").read_text()
+    table = read_table(workspace / "stages/split" / latest / "assignments.arrow")
+    return dict(zip(table["sha256"].to_pylist(), table["role"].to_pylist(), strict=True))
+
+
+def test_log_density_ratios_are_finite_and_clipped(vector_workspace):
+    candidates = pq.read_table(vector_workspace / "versions" / "v0001" / "candidates.parquet").to_pandas()
+
+    assert np.isfinite(candidates["log_density_ratio"]).all()
+    assert candidates["log_density_ratio"].abs().max() <= 8

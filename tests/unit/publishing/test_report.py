@@ -1,0 +1,228 @@
+"""What the report says, and that it says it offline."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from aigc_pipeline.core.tables import CANDIDATES
+from aigc_pipeline.publishing.report import ReportContent, render_report, write_report
+from aigc_pipeline.publishing.report.gallery import MAX_CLASSES, build_gallery, spread
+from aigc_pipeline.publishing.report.wording import as_sentence, number, percent, points
+
+ContentFactory = Callable[..., ReportContent]
+_VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class _Page(HTMLParser):
+    """What a browser would see: the text, every reference, and whether tags are closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text, self.references, self.open_tags, self.tags = "", list[str](), list[str](), set[str]()
+        self.feed(html)
+        self.text = re.sub(r"\s+", " ", self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.references += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href", "srcset"}]
+        if tag not in _VOID:
+            self.open_tags.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in _VOID:
+            self.open_tags.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open_tags.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open_tags[-1:] != ["style"]:
+            self.text += data + " "
+
+
+def _page(content: ReportContent) -> _Page:
+    return _Page(render_report(content))
+
+
+def test_the_verdict_comes_before_every_table_and_picture(make_content: ContentFactory) -> None:
+    html = render_report(make_content())
+
+    assert html.index(make_content().sentence) < min(html.index("<table"), html.index("<svg"), html.index("<figure"))
+
+
+def test_nothing_is_fetched_and_no_script_runs(make_content: ContentFactory) -> None:
+    page = _page(make_content())
+
+    assert not page.tags & {"script", "link", "iframe", "object"}
+    assert all(reference.startswith(("data:", "#")) for reference in page.references)
+    assert "http" not in render_report(make_content())
+
+
+@pytest.mark.parametrize("which", ["full", "bare"])
+def test_every_tag_is_closed_in_order(which: str, make_content: ContentFactory, bare_content: ReportContent) -> None:
+    page = _page(make_content() if which == "full" else bare_content)
+
+    assert page.open_tags == []
+
+
+def test_verdict_facts_are_all_said(make_content: ContentFactory) -> None:
+    text = _page(make_content(num_real=120, num_synthetic=6, num_recommended=5)).text
+
+    for fact in (
+        "+2.1",
+        "+0.7 to +3.5",
+        "real + balanced softmax",
+        "2.0 points",
+        "25 %",
+        "loss weight 0.5",
+        "0.025",
+    ):
+        assert fact in text
+    assert re.search(r"120 real rows .* 6 synthetic rows .* 5 synthetic rows recommended", text)
+
+
+def test_accepted_and_rejected_add_up_to_all_candidates(make_content: ContentFactory) -> None:
+    table = render_report(make_content())
+    table = table[table.index('<table class="fates">') :]
+    numbers = [
+        int(n.replace(",", "")) for n in re.findall(r'<td class="n">([\d,]+)</td>', table[: table.index("</table>")])
+    ]
+
+    assert numbers == [6, 3, 1, 10]
+
+
+def test_a_candidate_stands_beside_its_nearest_training_sample(make_content: ContentFactory) -> None:
+    html = render_report(make_content())
+
+    assert re.search(r"candidate-4</code></div>\s*<div class=\"near\"><code>train-1</code>", html)
+
+
+def test_rejected_samples_carry_their_reason(make_content: ContentFactory) -> None:
+    gallery = build_gallery(make_content())
+
+    reasons = {shot.reason for each in gallery.classes for group in each.groups for shot in group.shots}
+    assert reasons == {None, "another class"}
+
+
+def test_a_sample_over_quota_is_shown_only_where_nothing_else_was_rejected(make_content: ContentFactory) -> None:
+    gallery = build_gallery(make_content(reasons=["class_quota"] * 2))
+
+    assert [shot.reason for shot in gallery.classes[0].groups[0].shots] == ["class full"]
+
+
+def test_rare_reject_reasons_are_shown_too(make_content: ContentFactory) -> None:
+    reasons = ["rejection_sampling"] * 20 + ["not_memorised"] * 2
+
+    shots = build_gallery(make_content(reasons=reasons)).classes[0].groups[0].shots
+
+    assert [shot.reason for shot in shots].count("near copy") == 1
+    assert len(shots) == 4
+
+
+def test_best_comes_first_and_no_sample_is_shown_twice() -> None:
+    best, between, worst = spread(range(20), size=4)
+
+    assert (best, between, worst) == ([0, 1, 2, 3], [8, 9, 10, 11], [19, 18, 17, 16])
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 5, 8, 9, 12])
+def test_few_samples_are_each_shown_once(num_rows: int) -> None:
+    best, between, worst = spread(range(num_rows), size=4)
+
+    assert sorted(best + between + worst) == list(range(num_rows))
+
+
+def test_samples_are_ordered_by_label_probability_without_p_real(make_content: ContentFactory) -> None:
+    table = make_content().candidates
+    values = pa.array([0.1, 0.2, 0.9, 0.4, 0.5, 0.6, 0, 0, 0, 0], pa.float32())
+    for name, column in (("p_real", pa.nulls(10, pa.float32())), ("label_probability", values)):
+        table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
+
+    gallery = build_gallery(make_content(candidates=table))
+
+    assert gallery.ordered_by == "label_probability"
+    assert gallery.classes[0].groups[0].shots[0].html == "<code>candidate-2</code>"
+
+
+def test_classes_over_the_limit_are_counted_as_not_shown(make_content: ContentFactory) -> None:
+    names = tuple(f"class {k:02d}" for k in range(MAX_CLASSES + 3))
+    table = make_content(reasons=(None,) * len(names)).candidates
+    position = table.column_names.index("class_name")
+    table = table.set_column(position, table.schema.field("class_name"), pa.array(names))
+
+    page = _page(make_content(candidates=table, classes=names))
+
+    assert "3 more are not shown" in page.text
+
+
+def test_complaints_shortfall_and_copies_are_warned_of(make_content: ContentFactory) -> None:
+    content = make_content()
+    judge = content.judge.model_copy(update={"healthy": False, "complaints": ("the critic separates perfectly",)})
+    evaluation = content.evaluation.model_copy(update={"memorised": True})
+
+    text = _page(replace(content, judge=judge, evaluation=evaluation)).text
+
+    assert "The screen for copies failed" in text
+    assert "the critic separates perfectly" in text
+    assert "cat (1), dog (1)" in text
+
+
+def test_a_run_without_candidates_critic_and_verdict_says_so(bare_content: ReportContent) -> None:
+    text = _page(bare_content).text
+
+    for said in (bare_content.sentence, "There is no critic", "no candidates to show", "No training was compared"):
+        assert said in text
+
+
+def test_nothing_accepted_is_a_warning_and_leaves_the_rejected_to_see(make_content: ContentFactory) -> None:
+    text = _page(make_content(reasons=["label_agreement"] * 4)).text
+
+    assert "None of 4 candidates was accepted." in text
+    assert "Nothing was accepted." in text
+    assert "candidate-3" in text
+
+
+def test_fidelity_is_named_by_its_encoder_and_never_fid(make_content: ContentFactory) -> None:
+    text = _page(make_content()).text
+
+    assert "Fréchet distance in random_network features" in text
+    assert "FID" not in text
+
+
+def test_names_from_the_user_cannot_break_the_page(make_content: ContentFactory) -> None:
+    page = _page(make_content(source="<script>alert(1)</script>", sentence="<b>&"))
+
+    assert "script" not in page.tags
+    assert "<script>alert(1)</script>" in page.text
+
+
+def test_the_same_content_gives_the_same_bytes(make_content: ContentFactory) -> None:
+    assert render_report(make_content()) == render_report(make_content())
+
+
+def test_the_file_is_written_whole(tmp_path: Path, make_content: ContentFactory) -> None:
+    write_report(tmp_path / "report.html", make_content())
+
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").read_text().rstrip().endswith("</html>")
+
+
+def test_candidates_without_rows_keep_their_columns(bare_content: ReportContent) -> None:
+    assert bare_content.candidates.column_names == [column.name for column in CANDIDATES]
+
+
+def test_numbers_read_as_people_write_them() -> None:
+    read = (points(-0.031), percent(0.25, 0), percent(None), number(0.06123), number(1234.5, 2))
+
+    assert read == ("\N{MINUS SIGN}3.1", "25\N{NO-BREAK SPACE}%", "\N{EN DASH}", "0.0612", "1,200")
+
+
+def test_a_setting_at_the_start_of_a_sentence_keeps_its_case() -> None:
+    assert as_sentence("publish.when is 'always'") == "publish.when is 'always'."
+    assert as_sentence("they help") == "They help."
