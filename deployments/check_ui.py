@@ -74,24 +74,33 @@ def photograph_run(page: Page, arguments: argparse.Namespace, run_id: str) -> No
     out = arguments.out
     address = f"{arguments.server}/v2/runs/flow-run/{run_id}"
     page.goto(address)
+    open_tab(page, "Artifacts")
     deadline, number = time.monotonic() + arguments.minutes * 60, 0
     while (state := _api(arguments, f"flow_runs/{run_id}")["state_type"]) not in _FINAL:
         refuse_after(deadline, f"the run is still {state}")
         time.sleep(arguments.every)
         number += 1
         page.screenshot(path=out / f"2-working-{number:02d}.png")
-    print(f"flow run {run_id}: {state}")  # noqa: T201 - a script
+    print(f"flow run {run_id}: {state}")
     page.goto(address)
     time.sleep(4)
     for tab in _TABS:
-        if (button := page.get_by_role("tab", name=tab)).count():
-            button.first.click()
-            time.sleep(3)
+        if open_tab(page, tab):
             page.screenshot(path=out / f"3-{tab.lower().replace(' ', '-')}.png", full_page=True)
     for key, artifact in latest_artifacts(arguments, run_id).items():
         page.goto(f"{arguments.server}/v2/artifacts/artifact/{artifact}")
         time.sleep(3)
         page.screenshot(path=out / f"4-artifact-{key}.png", full_page=True)
+
+
+def open_tab(page: Page, name: str) -> bool:
+    """Open a tab of the run page; tell whether there is such a tab."""
+    page.get_by_role("tab").first.wait_for()
+    tab = page.get_by_role("tab", name=name)
+    if tab.count():
+        tab.first.click()
+        time.sleep(3)  # its content arrives after it
+    return tab.count() > 0
 
 
 def refuse_after(deadline: float, message: str) -> None:

@@ -14,7 +14,6 @@ from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import (
-    create_image_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -88,7 +87,8 @@ class _Progress:
             return
         self._sent = time.monotonic()
         percent = 100.0 * done / total if total else 100.0
-        words = f"{self._task}: {done:,} of {total:,} {self._pace.describe(done, total)}".rstrip()
+        pace = self._pace.describe(done, total)
+        words = f"{self._task}: {done:,} of {total:,}" + (f" ({pace})" if pace else "")
         if self._artifact is None:
             made = create_progress_artifact(percent, key=key_of(f"{self._task} progress"), description=words)
             self._artifact = cast("UUID", made)  # typed for async callers too
@@ -123,19 +123,23 @@ class PrefectReporter:
         self._try(lambda: create_table_artifact(cells, key=key_of(title), description=title))
 
     def image(self, title: str, png: bytes) -> None:
-        """Create an image artifact with the picture inside. Pictures of one series share a key and form a timeline."""
+        """Create a markdown artifact with the picture inside: the page of an image artifact prints its whole data address.
+
+        Pictures of one series share a key and form a timeline.
+        """
         if len(png) > _MAX_IMAGE_BYTES:
             logger.info(
                 "picture '%s' has %d bytes, over %d: only the report shows it", title, len(png), _MAX_IMAGE_BYTES
             )
             return
-        url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        self._try(lambda: create_image_artifact(url, key=key_of(title), description=title))
+        self.markdown(title, f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
     def file(self, title: str, path: Path) -> None:
-        """Create a markdown artifact with link and path: browsers refuse `file:` links from a web page."""
-        text = f"[{path.name}]({path.resolve().as_uri()})\n\n```\n{path.resolve()}\n```"
-        self._try(lambda: create_markdown_artifact(text, key=key_of(title), description=title))
+        """Create a markdown artifact with the address in full: browsers refuse `file:` links from a web page."""
+        uri = path.resolve().as_uri()
+        self.markdown(
+            title, f"[{uri}]({uri})\n\nOn the worker's machine. Copy the address where the browser refuses it."
+        )
 
     def note(self, message: str) -> None:
         """Show nothing: it is a log line."""
@@ -154,6 +158,6 @@ class PrefectReporter:
 
 
 def key_of(title: str) -> str:
-    """Return an artifact key: lower case, dashes, without the running number of a series."""
-    words = re.sub(r"\d[\d,._]*", " ", title.lower())
+    """Return an artifact key: lower case, dashes, without the running number of a series ("samples after 4,096")."""
+    words = re.sub(r"( after)?\s*\d[\d,._]*", " ", title.lower())
     return re.sub(r"[^a-z]+", "-", words).strip("-") or "untitled"

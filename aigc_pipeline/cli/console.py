@@ -37,7 +37,7 @@ class Pace:
             return ""
         rate = (done - self.first_done) / seconds
         left = f", {duration((total - done) / rate)} left" if done < total else ""
-        return f"{quantity(rate)}/s{left}"
+        return (f"{quantity(rate)}/s" if rate >= 1 else f"{duration(1 / rate)} each") + left
 
 
 class ConsoleReporter:
@@ -83,7 +83,7 @@ class ConsoleReporter:
             self._move_bar(task, done, total, pace)
         elif time.monotonic() - self._printed.setdefault(task, pace.started) >= _PLAIN_INTERVAL_SECONDS:
             self._printed[task] = time.monotonic()
-            self._line(f"{task}: {done:,} of {total:,} ({pace.describe(done, total)})")
+            self._line(f"{task}: {done:,} of {total:,} ({pace.describe(done, total) or 'starting'})")
 
     def metric(self, name: str, value: float, step: int) -> None:
         """Print nothing: curves are for the report."""

@@ -39,11 +39,8 @@ def markdown_outcome(manifest: "Manifest", *, workspace: Path) -> str:
     """Return the end of a run as markdown, for a page that shows it."""
     lines = [f"**{manifest.sentence}**", "", sentence_of(manifest.reason), ""]
     if manifest.directory is not None:
-        report = workspace / manifest.directory / REPORT
-        lines += [
-            f"[Open the report]({report.resolve().as_uri()}) (on the worker's machine; paste the address if the browser refuses)",
-            "",
-        ]
+        uri = (workspace / manifest.directory / REPORT).resolve().as_uri()
+        lines += [f"Report, on the worker's machine: [{uri}]({uri})", ""]
     files = ["```", *path_lines(manifest, workspace), "```", "", "Worth typing next:", ""]
     commands = [f"# {purpose}\n{command}" for purpose, command in next_commands(manifest, workspace)]
     return "\n".join([*lines, *files, "```sh", *commands, "```"])

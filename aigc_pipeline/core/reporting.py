@@ -41,7 +41,10 @@ class LogReporter:
 
     def stage(self, name: str, event: StageEvent, seconds: float) -> None:
         """Log the event with its duration."""
-        logger.info("stage %s %s (%.1f s)", name, event, seconds)
+        if event == "finished":
+            logger.info("stage %s finished in %.1f s", name, seconds)
+        else:
+            logger.info("stage %s %s", name, event)
 
     def progress(self, task: str, done: int, total: int) -> None:
         """Log at DEBUG."""

@@ -18,9 +18,12 @@ _ROW_GROUP = 4_096
 
 def write_parquet(file: Path, table: pa.Table, classes: Sequence[str]) -> None:
     """Write a table so that pandas, DuckDB and `datasets` agree on it; `label` becomes a ClassLabel."""
+    open_schema = pa.schema(
+        [field.with_nullable(True) for field in table.schema]
+    )  # `datasets` ignores the rest's types
     metadata = {b"huggingface": json.dumps({"info": {"features": _features(table.schema, classes)}}).encode()}
     pq.write_table(
-        table.replace_schema_metadata(metadata),
+        table.cast(open_schema).replace_schema_metadata(metadata),
         file,
         row_group_size=_ROW_GROUP,
         compression="zstd",

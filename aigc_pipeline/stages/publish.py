@@ -3,8 +3,7 @@
 import json
 import platform
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -12,17 +11,18 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from aigc_pipeline.core.context import Context
-from aigc_pipeline.core.records import SCHEMA_VERSION, Record
+from aigc_pipeline.core.records import SCHEMA_VERSION
 from aigc_pipeline.core.samples import ROLES, content_sha256
 from aigc_pipeline.core.strict import Settings
-from aigc_pipeline.core.tables import CANDIDATES, METADATA, build_table
+from aigc_pipeline.core.tables import CANDIDATES
 from aigc_pipeline.data.loader import LabelledCells, from_table, load_cells
 from aigc_pipeline.data.shards import read_shards, read_table
-from aigc_pipeline.features.views import first_view
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.publishing.card import card
+from aigc_pipeline.publishing.decision import Decision, When, decide
 from aigc_pipeline.publishing.ledger import build_ledger
 from aigc_pipeline.publishing.manifest import (
     CANDIDATES_FILE,
@@ -33,6 +33,7 @@ from aigc_pipeline.publishing.manifest import (
     write_parquet,
 )
 from aigc_pipeline.publishing.report import ReportContent, write_report
+from aigc_pipeline.publishing.rows import real_rows, synthetic_rows
 from aigc_pipeline.publishing.versions import claim, find_published, point_latest, seal, verify
 from aigc_pipeline.records import (
     CandidateSet,
@@ -55,7 +56,7 @@ _PACKAGES = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn", "pandas")
 class PublishConfig(Settings):
     """When synthetic rows are published, and how real rows are."""
 
-    when: Literal["unless_harmful", "helps", "always", "never"] = "unless_harmful"
+    when: When = "unless_harmful"
     """`unless_harmful`: accepted rows, recommended only where they help; none on harm, a failed memorisation screen or
     a failed critic. `helps`: none unless they help. `always`: accepted rows whatever was measured. `never`: no version."""
     real: Literal["as_spec", "none"] = "as_spec"
@@ -81,274 +82,145 @@ def publish(
     Raises:
         PublishError: if the ledger does not add up or a written file does not match its hash.
     """
-    decision = decide(config, judge, report, filtered)
+    run = _Run(raw, cleaned, splits, planned, checkpoint, judge, candidates, filtered, report)
+    decision = decide(config.when, judge, report, filtered)
     if not decision.writes_version:
-        return _record(context, decision, None, 0, 0)
+        return context.record(
+            Manifest, **_counts(None), version=None, directory=None, table_sha256=None,
+            reason=decision.reason, sentence=decision.sentence,
+        )  # fmt: skip
     versions = context.store.workspace / "versions"
-    if (done := find_published(versions, context.fingerprint)) is None:
+    done = find_published(versions, context.fingerprint)
+    if done is None:
         built = context.out / "version"
         shutil.rmtree(built, ignore_errors=True)
         built.mkdir()
-        writer = _Writer(context, config, splits, candidates, filtered, built, decision)
-        writer.tables(raw, cleaned)
-        writer.documents((raw, cleaned, splits, planned, checkpoint, judge, candidates, filtered, report))
-        seal(
-            built,
-            {
-                "fingerprint": context.fingerprint,
-                "schema_version": SCHEMA_VERSION,
-                "created": _now(),
-                "sentence": decision.sentence,
-            },
-        )
+        _write_tables(context, config, run, decision, built)
+        _write_documents(context, run, decision, built)
+        facts = {"schema_version": SCHEMA_VERSION, "created": _now(), "sentence": decision.sentence}
+        seal(built, {"fingerprint": context.fingerprint, **facts})
         verify(built)
         done = claim(built, versions)
     point_latest(versions, done)
-    table = read_metadata(done)
-    origins = table["origin"].to_pylist()
-    num_real = origins.count("real")
-    num_recommended = sum(
-        bool(flag) for flag, origin in zip(table["recommended"].to_pylist(), origins, strict=True) if origin != "real"
-    )
     context.reporter.file("manifest", done / METADATA_FILE)
     context.reporter.file("report", done / REPORT_FILE)
-    return _record(context, decision, done, num_real, len(origins) - num_real, num_recommended)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What may be published, and why."""
-
-    writes_version: bool
-    writes_synthetic: bool
-    recommends: bool
-    weight: float
-    reason: str
-    sentence: str
-
-
-def decide(config: PublishConfig, judge: Judge, report: EvalReport, filtered: FilteredSet) -> Decision:
-    """Turn verdict, memorisation screen and critic health into what is published."""
-    verdict = report.verdict
-    sentence = verdict.sentence if verdict else "No candidate was accepted, so there was nothing to test."
-    weight = verdict.loss_weight if verdict else 1.0
-    helps = verdict is not None and verdict.outcome == "helps"
-    obstacle = _obstacle(judge, report, filtered)
-    if config.when == "never":
-        return Decision(False, False, False, weight, "publish.when is 'never'", sentence)
-    if config.when == "always":
-        reason = "publish.when is 'always'" + (f", although {obstacle}" if obstacle else "")
-        return Decision(True, filtered.num_kept > 0, helps and obstacle is None, weight, reason, sentence)
-    if obstacle is not None:
-        return Decision(True, False, False, weight, f"no synthetic row is published: {obstacle}", sentence)
-    if helps:
-        return Decision(
-            True, True, True, weight, "the synthetic rows are published and recommended: they help", sentence
-        )
-    if config.when == "helps":
-        return Decision(
-            True,
-            False,
-            False,
-            weight,
-            "no synthetic row is published: publish.when is 'helps', and they were not shown to help",
-            sentence,
-        )
-    return Decision(
-        True,
-        True,
-        False,
-        weight,
-        "the synthetic rows are published but not recommended: they were not shown to help",
-        sentence,
-    )
-
-
-def _obstacle(judge: Judge, report: EvalReport, filtered: FilteredSet) -> str | None:
-    if filtered.num_kept == 0:
-        return "no candidate passed all gates"
-    if report.memorised:
-        return "the memorisation screen failed"
-    if judge.complaints:
-        return f"the critic failed its health checks ({judge.complaints[0]})"
-    if report.verdict is not None and report.verdict.outcome == "harms":
-        return "they harm the downstream model"
-    return None
-
-
-@dataclass(frozen=True)
-class _Writer:
-    """One version under construction."""
-
-    context: Context
-    config: PublishConfig
-    splits: DatasetSplits
-    candidates: CandidateSet
-    filtered: FilteredSet
-    built: Path
-    decision: Decision
-
-    def tables(self, raw: RawDataset, cleaned: CleanDataset) -> None:
-        """Write metadata, candidates and ledger, and the encoded samples."""
-        table = self.filtered_table()
-        parts = [empty_metadata()]
-        if self.config.real == "as_spec":
-            parts += [self._real_rows(role) for role in ROLES if self.splits.num_samples(role)]
-        if self.decision.writes_synthetic:
-            parts.append(self._synthetic_rows(table))
-        write_parquet(
-            self.built / METADATA_FILE, pa.concat_tables(parts, promote_options="default"), self.splits.classes
-        )
-        write_parquet(self.built / CANDIDATES_FILE, conform(CANDIDATES, table), self.splits.classes)
-        ledger = build_ledger(
-            self.context.files_of(raw),
-            self.context.files_of(cleaned),
-            self.context.files_of(self.splits),
-            table,
-            num_listed=raw.num_listed,
-        )
-        write_parquet(self.built / LEDGER_FILE, ledger, self.splits.classes)
-
-    def filtered_table(self) -> pa.Table:
-        """Return every candidate with all its numbers."""
-        return read_table(self.context.files_of(self.filtered) / "filtered.arrow")
-
-    def candidate_cells(self) -> LabelledCells:
-        """Return the candidates' cells, in the same order."""
-        return from_table(read_shards(self.context.files_of(self.candidates), "candidates"))
-
-    def documents(self, records: Sequence[Record]) -> None:
-        """Write config, lineage, metrics, card and report."""
-        by_type = {type(record).__name__: record for record in records}
-        (self.built / "config.yaml").write_text(self.context.config_yaml)
-        lineage = {
-            "records": {name: record.model_dump(mode="json") for name, record in by_type.items()},
-            "seed": self.context.seed,
-            "environment": {"python": platform.python_version(), "machine": platform.machine()}
-            | {name: installed_version(name) for name in _PACKAGES},
-        }
-        (self.built / "lineage.json").write_text(json.dumps(lineage, indent=1))
-        measured = {name: by_type[name].model_dump(mode="json") for name in ("EvalReport", "Judge", "FilteredSet")}
-        (self.built / "metrics.json").write_text(json.dumps(measured | {"reason": self.decision.reason}, indent=1))
-        content = self._report_content(records)
-        write_report(self.built / REPORT_FILE, content)
-        (self.built / "README.md").write_text(card(content, read_metadata(self.built)))
-
-    def _real_rows(self, role: str) -> pa.Table:
-        stored = read_table(self.context.files_of(self.splits) / f"{role}.arrow")
-        part = from_table(stored)
-        files, hashes = self._encode(part)
-        n = len(part)
-        rows = {
-            "file_name": pa.array(files, pa.string()),
-            "sample_id": part.ids,
-            "label": part.labels,
-            "class_name": [self.splits.classes[label] for label in part.labels],
-            "origin": ["real"] * n,
-            "split": ["test" if role == "test" else "train"] * n,
-            "role": [role] * n,
-            "recommended": [True] * n,
-            "weight": np.ones(n, np.float32),
-            "sha256": hashes,
-            "source_uri": stored["uri"],
-            "source_sha256": stored["sha256"],
-        }
-        return self._with_modality_columns(build_table(METADATA, rows), part)
-
-    def _synthetic_rows(self, table: pa.Table) -> pa.Table:
-        rows = np.flatnonzero(table["accepted"].to_numpy(zero_copy_only=False))
-        part, accepted = self.candidate_cells().take(rows), table.take(pa.array(rows))
-        files, hashes = self._encode(part)
-        n = len(part)
-        shared = {c.name: accepted[c.name] for c in METADATA if c.name in accepted.column_names}
-        extra = {
-            "file_name": pa.array(files, pa.string()),
-            "split": ["train"] * n,
-            "role": ["train"] * n,
-            "recommended": [self.decision.recommends] * n,
-            "weight": np.full(n, self.decision.weight, np.float32),
-            "sha256": hashes,
-        }
-        return self._with_modality_columns(build_table(METADATA, shared | extra), part)
-
-    def _encode(self, part: LabelledCells) -> tuple[list[str | None], list[str]]:
-        """Write encoded samples; return file names (None for inline samples) and hashes."""
-        modality = modality_of(self.splits.spec)
-        contents = modality.encode(part.cells, self.splits.spec)
-        if contents is None:
-            return [None] * len(part), [
-                content_sha256(view.tobytes()) for view in first_view(part.cells, self.splits.spec)
-            ]
-        files: list[str | None] = []
-        for sample_id, content in zip(part.ids, contents, strict=True):
-            name = f"{modality.folder}/{sample_id[:2]}/{sample_id}{modality.suffix}"
-            target = self.built / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-            files.append(name)
-        return files, [content_sha256(content) for content in contents]
-
-    def _with_modality_columns(self, table: pa.Table, part: LabelledCells) -> pa.Table:
-        extra = modality_of(self.splits.spec).columns(part.cells, self.splits.spec)
-        for name in extra.column_names:
-            table = table.append_column(name, extra[name])
-        return table
-
-    def _report_content(self, records: Sequence[Record]) -> ReportContent:
-        raw, _, _, planned, checkpoint, judge, _, filtered, report = records
-        assert isinstance(raw, RawDataset) and isinstance(planned, SynthesisPlan) and isinstance(checkpoint, Checkpoint)  # noqa: PT018
-        assert isinstance(judge, Judge) and isinstance(filtered, FilteredSet) and isinstance(report, EvalReport)  # noqa: PT018
-        modality, spec = modality_of(self.splits.spec), self.splits.spec
-        cells = self.candidate_cells() if self.candidates.num_samples else None
-        train = load_cells(self.context.files_of(self.splits) / "train.arrow")
-        position = {sample_id: row for row, sample_id in enumerate(train.ids)}
-        return ReportContent(
-            version=None,
-            reason=self.decision.reason,
-            sentence=self.decision.sentence,
-            plan=planned,
-            judge=judge,
-            filtered=filtered,
-            evaluation=report,
-            candidates=conform(CANDIDATES, self.filtered_table()),
-            candidate_html=lambda rows: (
-                modality.html(cells.take(np.array(rows, np.int64)).cells, spec) if cells else []
-            ),
-            train_html=lambda ids: modality.html(
-                train.take(np.array([position[each] for each in ids], np.int64)).cells, spec
-            ),
-            classes=self.splits.classes,
-            source=raw.source,
-            samples_seen=checkpoint.samples_seen,
-            family=checkpoint.family,
-            created=_now(),
-        )
-
-
-def read_metadata(version: Path) -> pa.Table:
-    """Read a version's main table; the file, never the directory."""
-    return pa.parquet.read_table(version / METADATA_FILE)
-
-
-def _record(
-    context: Context,
-    decision: Decision,
-    version: Path | None,
-    num_real: int,
-    num_synthetic: int,
-    num_recommended: int = 0,
-) -> Manifest:
     return context.record(
         Manifest,
-        version=version.name if version else None,
-        directory=version.relative_to(context.store.workspace).as_posix() if version else None,
-        table_sha256=content_sha256((version / METADATA_FILE).read_bytes()) if version else None,
-        num_real=num_real,
-        num_synthetic=num_synthetic,
-        num_recommended=num_recommended,
+        **_counts(pq.read_table(done / METADATA_FILE)),
+        version=done.name,
+        directory=done.relative_to(context.store.workspace).as_posix(),
+        table_sha256=content_sha256((done / METADATA_FILE).read_bytes()),
         reason=decision.reason,
         sentence=decision.sentence,
     )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The records of the whole run."""
+
+    raw: RawDataset
+    cleaned: CleanDataset
+    splits: DatasetSplits
+    planned: SynthesisPlan
+    checkpoint: Checkpoint
+    judge: Judge
+    candidates: CandidateSet
+    filtered: FilteredSet
+    report: EvalReport
+
+
+def _write_tables(context: Context, config: PublishConfig, run: _Run, decision: Decision, built: Path) -> None:
+    """Write metadata, candidates and ledger, and the encoded samples."""
+    splits, classes = run.splits, run.splits.classes
+    table = _filtered(context, run)
+    parts = [empty_metadata()]
+    if config.real == "as_spec":
+        for role in ROLES:
+            stored = read_table(context.files_of(splits) / f"{role}.arrow")
+            if len(stored):
+                parts.append(real_rows(stored, role, classes, splits.spec, built))
+    if decision.writes_synthetic:
+        rows = np.flatnonzero(table["accepted"].to_numpy(zero_copy_only=False))
+        accepted = table.take(pa.array(rows))
+        cells = _candidate_cells(context, run).take(rows)
+        parts.append(
+            synthetic_rows(accepted, cells, splits.spec, built, recommended=decision.recommends, weight=decision.weight)
+        )
+    write_parquet(built / METADATA_FILE, pa.concat_tables(parts, promote_options="default"), classes)
+    write_parquet(built / CANDIDATES_FILE, conform(CANDIDATES, table), classes)
+    ingested, cleaned, split = (context.files_of(record) for record in (run.raw, run.cleaned, splits))
+    ledger = build_ledger(ingested, cleaned, split, table, num_listed=run.raw.num_listed)
+    write_parquet(built / LEDGER_FILE, ledger, classes)
+
+
+def _write_documents(context: Context, run: _Run, decision: Decision, built: Path) -> None:
+    """Write config, lineage, metrics, report and card."""
+    (built / "config.yaml").write_text(context.config_yaml)
+    environment = {"python": platform.python_version(), "machine": platform.machine()}
+    lineage = {
+        "records": {field.name: getattr(run, field.name).model_dump(mode="json") for field in fields(run)},
+        "seed": context.seed,
+        "environment": environment | {name: installed_version(name) for name in _PACKAGES},
+    }
+    (built / "lineage.json").write_text(json.dumps(lineage, indent=1))
+    measured = {
+        type(record).__name__: record.model_dump(mode="json") for record in (run.report, run.judge, run.filtered)
+    }
+    (built / "metrics.json").write_text(json.dumps(measured | {"reason": decision.reason}, indent=1))
+    published = pq.read_table(built / METADATA_FILE)
+    content = _report_content(context, run, decision, published)
+    write_report(built / REPORT_FILE, content)
+    (built / "README.md").write_text(card(content, published))
+
+
+def _report_content(context: Context, run: _Run, decision: Decision, published: pa.Table) -> ReportContent:
+    splits = run.splits
+    modality, spec = modality_of(splits.spec), splits.spec
+    cells = _candidate_cells(context, run) if run.candidates.num_samples else None
+    train = load_cells(context.files_of(splits) / "train.arrow")
+    position = {sample_id: row for row, sample_id in enumerate(train.ids)}
+    return ReportContent(
+        version=None,
+        reason=decision.reason,
+        sentence=decision.sentence,
+        plan=run.planned,
+        judge=run.judge,
+        filtered=run.filtered,
+        evaluation=run.report,
+        candidates=conform(CANDIDATES, _filtered(context, run)),
+        candidate_html=lambda rows: modality.html(cells.take(np.array(rows, np.int64)).cells, spec) if cells else [],
+        train_html=lambda ids: modality.html(
+            train.take(np.array([position[each] for each in ids], np.int64)).cells, spec
+        ),
+        classes=splits.classes,
+        source=run.raw.source,
+        samples_seen=run.checkpoint.samples_seen,
+        family=run.checkpoint.family,
+        created=_now(),
+        **_counts(published),
+    )
+
+
+def _filtered(context: Context, run: _Run) -> pa.Table:
+    return read_table(context.files_of(run.filtered) / "filtered.arrow")
+
+
+def _candidate_cells(context: Context, run: _Run) -> LabelledCells:
+    return from_table(read_shards(context.files_of(run.candidates), "candidates"))
+
+
+def _counts(published: pa.Table | None) -> dict[str, int]:
+    """Count real, synthetic and recommended synthetic rows."""
+    if published is None:
+        return {"num_real": 0, "num_synthetic": 0, "num_recommended": 0}
+    synthetic = published.filter(pa.compute.not_equal(published["origin"], "real"))
+    recommended = sum(synthetic["recommended"].to_pylist())
+    return {
+        "num_real": len(published) - len(synthetic),
+        "num_synthetic": len(synthetic),
+        "num_recommended": recommended,
+    }
 
 
 def _now() -> str:

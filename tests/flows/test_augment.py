@@ -128,7 +128,7 @@ def test_refused_artifacts_do_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("title", "key"),
     [
-        ("samples after 12,000", "samples-after"),
+        ("samples after 12,000", "samples"),
         ("embed: encoder progress", "embed-encoder-progress"),
         ("7", "untitled"),
     ],

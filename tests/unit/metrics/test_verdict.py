@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -70,7 +72,7 @@ def test_each_new_question_to_one_test_set_gets_less_of_the_error_budget():
     shares = [spend_alpha(k) for k in range(1, 2000)]
 
     assert shares[0] == pytest.approx(0.025)
-    assert all(a > b for a, b in zip(shares, shares[1:], strict=False))
+    assert all(a > b for a, b in pairwise(shares))
     assert sum(shares) < 0.05
     correct = simulate(0.3, np.random.default_rng(4))
     first, tenth = ask(correct, 1), ask(correct, 10)

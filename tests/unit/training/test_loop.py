@@ -32,7 +32,7 @@ def loss_of(networks, batch: Batch):
 PHASES = [Phase("model", ("model",), loss_of, constant(1e-2))]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for the end of the process."""
 
 
@@ -40,7 +40,7 @@ def kill_at(samples: int) -> Hooks:
     def progress(done: int, total: int) -> None:
         del total
         if done >= samples:
-            raise Killed
+            raise KilledError
 
     return Hooks(progress=progress)
 
@@ -54,7 +54,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights_bit_for_bit(tmp_pat
     settings = LoopSettings(320, 16, seed=5, ema_half_life_samples=50, checkpoint_every_samples=48)
     whole = train(make_model(), PHASES, make_data(), settings)
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(
             make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path), hooks=kill_at(killed_at)
         )
@@ -66,7 +66,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights_bit_for_bit(tmp_pat
 def test_a_torn_state_falls_back_to_the_one_before(tmp_path):
     settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=48)
     whole = train(make_model(), PHASES, make_data(), settings)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path), hooks=kill_at(240))
     newest = max(tmp_path.glob("state-*.safetensors"))
     newest.write_bytes(newest.read_bytes()[:-7])
