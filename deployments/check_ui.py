@@ -74,12 +74,12 @@ def photograph_run(page: Page, arguments: argparse.Namespace, run_id: str) -> No
     out = arguments.out
     address = f"{arguments.server}/v2/runs/flow-run/{run_id}"
     page.goto(address)
-    open_tab(page, "Artifacts")
     deadline, number = time.monotonic() + arguments.minutes * 60, 0
     while (state := _api(arguments, f"flow_runs/{run_id}")["state_type"]) not in _FINAL:
         refuse_after(deadline, f"the run is still {state}")
         time.sleep(arguments.every)
         number += 1
+        open_tab(page, "Artifacts")  # again each time: the page returns to the logs when the run's state changes
         page.screenshot(path=out / f"2-working-{number:02d}.png")
     print(f"flow run {run_id}: {state}")
     page.goto(address)

@@ -16,12 +16,14 @@ from pydantic import Field
 
 from aigc_pipeline.cli.console import ConsoleReporter
 from aigc_pipeline.cli.outcome import describe_plan, markdown_outcome, report_plan
+from aigc_pipeline.cli.showing import rows_per_class
 from aigc_pipeline.config import PipelineConfig, Preset, load_config
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import PipelineError
 from aigc_pipeline.core.reporting import LogReporter
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.pipeline import plan_pipeline, run_pipeline
+from aigc_pipeline.publishing.manifest import read_manifest
 from flows.logs import forward_library_logs
 from flows.reporting import PrefectReporter, Tee
 from flows.tasks import PrefectRunner
@@ -90,4 +92,8 @@ def _run(settings: PipelineConfig, context: Context, artifacts: PrefectReporter)
     manifest = run_pipeline(settings, context=context, call=PrefectRunner())
     workspace = context.store.workspace.resolve()
     artifacts.markdown("verdict", markdown_outcome(manifest, workspace=workspace))
+    if (
+        manifest.directory is not None
+    ):  # said at the end of every run, so that a run which reused all stages shows it too
+        artifacts.table("rows", rows_per_class(read_manifest(workspace / manifest.directory, recommended_only=False)))
     return Completed(message=manifest.sentence, data=manifest)

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import cast
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import PrefectException
 
 from aigc_pipeline.cli.console import Pace, cell_text
 from aigc_pipeline.core.reporting import Reporter, Scalar, StageEvent
@@ -151,7 +153,11 @@ class PrefectReporter:
     def _try(self, create: Callable[[], object]) -> None:
         try:
             create()
-        except Exception as err:  # whatever the API's trouble is, hours of training outweigh an artifact
+        except (
+            PrefectException,
+            httpx.HTTPError,
+            OSError,
+        ) as err:  # whatever the API's trouble is, hours of training outweigh an artifact
             self.num_refused += 1
             level = logging.WARNING if self.num_refused == 1 else logging.DEBUG
             logger.log(level, "the Prefect API refused an artifact (%d so far): %r", self.num_refused, err)

@@ -34,6 +34,7 @@ class FilterPolicy(Settings):
     """The gates that candidates pass, in order. The class quota always comes last and is not listed."""
 
     gates: tuple[AnyFilterGate, ...] = (LabelAgreement(), NotMemorised(), Distinct(), RejectionSampling())
+    """In order. `rejection_sampling` keeps a budget per class, `min_p_real` a plain threshold."""
 
     def before_rejection(self) -> tuple[AnyFilterGate, ...]:
         """Return the gates that come before rejection sampling: its budget refers to their survivors."""

@@ -14,6 +14,16 @@ from aigc_pipeline.generators.base import Generator
 from aigc_pipeline.training.loop import Networks
 
 
+def place(networks: Networks, device: torch.device) -> None:
+    """Move networks to the device, in the memory layout that its convolutions like best."""
+    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    for module in networks.values():
+        module.to(device)
+        for parameter in module.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=layout)
+
+
 def save_networks(networks: Networks, file: Path) -> str:
     """Write the weights and return their sha256.
 

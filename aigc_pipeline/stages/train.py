@@ -1,6 +1,5 @@
 """Train the generator family's phases; resume after any kind of death; reuse the last checkpoint while little has grown."""
 
-import pyarrow as pa
 import torch
 from pydantic import Field
 
@@ -11,7 +10,7 @@ from aigc_pipeline.features.classifier import training_data
 from aigc_pipeline.features.history import has_hardly_grown, write_ids
 from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.generators.synthesis import Synthesizer
-from aigc_pipeline.generators.weights import save_networks
+from aigc_pipeline.generators.weights import place, save_networks
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.records import Checkpoint, DatasetSplits, SynthesisPlan
 from aigc_pipeline.training.checkpoint import Checkpointer
@@ -52,8 +51,7 @@ def train(context: Context, config: TrainConfig, planned: SynthesisPlan, splits:
         return previous
     device = device_of(context.runtime)
     networks = config.generator.networks(splits.spec, len(splits.classes), context.seed_for("init"))
-    for module in networks.values():
-        module.to(device, memory_format=torch.channels_last if device.type == "cuda" else torch.contiguous_format)  # type: ignore[call-overload]
+    place(networks, device)
     samples_seen = 0
     phases = config.generator.phases(splits.spec, len(cells))
     if phases:
@@ -121,8 +119,9 @@ def _hooks(
         synthesizer = Synthesizer(config.generator, networks, splits.spec, cells, frozenset(), device)
         orders = synthesizer.orders(dict.fromkeys(labels, _GRID_COLUMNS), "grid", root=context.seed)
         made, _ = synthesizer.make(orders)
-        if (png := grid_of(made, splits)) is not None:
-            reporter.image(f"samples after {samples_seen:,}", png)
+        grid = modality_of(splits.spec).grid(made, splits.spec, _GRID_COLUMNS)
+        if grid is not None:
+            reporter.image(f"samples after {samples_seen:,}", grid)
 
     return Hooks(
         progress=lambda done, total: reporter.progress("train", done, total),
@@ -131,8 +130,3 @@ def _hooks(
         snapshot_every_samples=max(int(config.snapshot_share * planned.total_samples), 1),
         note=reporter.note,
     )
-
-
-def grid_of(cells: pa.Array, splits: DatasetSplits) -> bytes | None:
-    """Return a picture of the cells, one class a row, or None for a modality that has none."""
-    return modality_of(splits.spec).grid(cells, splits.spec, _GRID_COLUMNS)

@@ -89,6 +89,7 @@ def test_second_run_reuses_every_stage_and_publishes_the_same(first: State[Manif
 
     assert set(task_states(second).values()) == {"Reused"}
     assert second.result() == first.result()
+    assert artifacts(second) == {"verdict": "markdown", "rows": "table"}
 
 
 def test_dry_run_stops_after_the_plan(first: State[Manifest], workspace: Path) -> None:  # noqa: ARG001 - its stages are reused
