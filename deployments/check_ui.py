@@ -73,14 +73,15 @@ def photograph_run(page: Page, arguments: argparse.Namespace, run_id: str) -> No
     """Photograph the run page while it works, and each of its tabs and artifacts when it has ended."""
     out = arguments.out
     address = f"{arguments.server}/v2/runs/flow-run/{run_id}"
-    page.goto(address)
     deadline, number = time.monotonic() + arguments.minutes * 60, 0
     while (state := _api(arguments, f"flow_runs/{run_id}")["state_type"]) not in _FINAL:
         refuse_after(deadline, f"the run is still {state}")
         time.sleep(arguments.every)
         number += 1
-        open_tab(page, "Artifacts")  # again each time: the page returns to the logs when the run's state changes
+        page.goto(address)
+        open_tab(page, "Artifacts")
         page.screenshot(path=out / f"2-working-{number:02d}.png")
+        page.goto("about:blank")  # the run page draws without pause, in software a whole core's work
     print(f"flow run {run_id}: {state}")
     page.goto(address)
     time.sleep(4)

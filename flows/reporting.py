@@ -81,13 +81,22 @@ class _Progress:
         self._task = task
         self._pace = Pace(done)
         self._artifact: UUID | None = None
-        self._sent = 0.0
+        self._latest = (done, done)
+        self._sent: tuple[int, int] | None = None
+        self._sent_at = 0.0
 
     def update(self, done: int, total: int) -> None:
-        finished = done >= total
-        if not finished and time.monotonic() - self._sent < _PROGRESS_INTERVAL_SECONDS:
+        """Note where the task stands, and show it if the last time was long ago."""
+        self._latest = (done, total)
+        if done >= total or time.monotonic() - self._sent_at >= _PROGRESS_INTERVAL_SECONDS:
+            self.show()
+
+    def show(self) -> None:
+        """Create or move the artifact; a task that stops early ends with what it had done."""
+        if self._latest == self._sent:
             return
-        self._sent = time.monotonic()
+        self._sent, self._sent_at = self._latest, time.monotonic()
+        done, total = self._latest
         percent = 100.0 * done / total if total else 100.0
         pace = self._pace.describe(done, total)
         words = f"{self._task}: {done:,} of {total:,}" + (f" ({pace})" if pace else "")
@@ -107,8 +116,10 @@ class PrefectReporter:
         self._bars: dict[str, _Progress] = {}
 
     def stage(self, name: str, event: StageEvent, seconds: float) -> None:  # noqa: ARG002 - the Protocol's signature
-        """Forget finished bars: task runs have states of their own."""
+        """Show where the bars of a finished stage ended, and forget them."""
         if event != "started":
+            for bar in self._bars.values():
+                self._try(bar.show)
             self._bars.clear()
 
     def progress(self, task: str, done: int, total: int) -> None:

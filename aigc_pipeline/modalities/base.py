@@ -62,7 +62,7 @@ class Modality(Protocol[S]):
         ...
 
     def views(self, cells: pa.Array, spec: S) -> list[FloatArray]:
-        """Return `[n, d]` arrays: the samples as they are, then harmless shifts of them.
+        """Return `[n, d]` arrays: the samples as they are (what no shift would lose of them), then harmless shifts.
 
         The smallest root-mean-square difference over views IS the near-copy distance, in the units of `tolerance`.
         """

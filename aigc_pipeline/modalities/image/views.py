@@ -16,19 +16,22 @@ _WIDE_REACH_FROM_PX = 28
 
 
 def shifted_views(pixels: NDArray[np.uint8], symmetries: tuple[Symmetry, ...]) -> list[FloatArray]:
-    """Return `[n, d]` arrays in [0, 1]: the pictures as they are, all their shifts, then the same for each mirroring.
+    """Return `[n, d]` arrays in [0, 1]: each picture's middle, all shifts of that window, then the same mirrored.
+
+    Only what both pictures show is compared, so a copy shifted by a pixel has distance exactly 0 to its original's
+    first view: a border that a shift pushes out of the picture cannot tell them apart.
 
     Args:
-        pixels: `[n, h, w, c]`. A shift repeats the edge. Beyond 32 px the pictures are reduced by area first.
+        pixels: `[n, h, w, c]`. Beyond 32 px the pictures are reduced by area first.
         symmetries: legal mirrorings; two of them legalize their composition, too.
     """
     unit = _reduced(pixels)
     num_samples, height, width, _ = unit.shape
     reach = 2 if min(height, width) >= _WIDE_REACH_FROM_PX else 1
-    padded = np.pad(unit, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+    rows, columns = height - 2 * reach, width - 2 * reach
     return [
-        mirrored[:, top : top + height, left : left + width].reshape(num_samples, -1)
-        for mirrored in _mirrorings(padded, symmetries)
+        mirrored[:, top : top + rows, left : left + columns].reshape(num_samples, -1)
+        for mirrored in _mirrorings(unit, symmetries)
         for top, left in _corners(reach)
     ]
 

@@ -1,0 +1,80 @@
+"""The whole uplift question on points whose truth is known: does the verdict see help, and only help?"""
+
+import numpy as np
+import pytest
+import torch
+
+from aigc_pipeline.data.loader import LabelledCells, concatenate
+from aigc_pipeline.data.shards import cells_from_numpy
+from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, class_prior, fit_downstream, predict
+from aigc_pipeline.metrics.verdict import decide
+from aigc_pipeline.modalities import VectorSpec
+
+SIZE = 20  # in two dimensions three points already tell a classifier all it needs
+SPEC = VectorSpec(num_values=SIZE, scale=1.2)
+MEANS = np.random.default_rng(9).standard_normal((3, SIZE)) * 0.55
+CPU = torch.device("cpu")
+
+
+def draw(counts: dict[int, int], seed: int, *, shuffle_labels: bool = False) -> LabelledCells:
+    generator = np.random.default_rng(seed)
+    points = np.concatenate(
+        [MEANS[label] + generator.standard_normal((n, SIZE)) for label, n in counts.items()]
+    ).astype(np.float32)
+    labels = np.repeat(np.array(list(counts), np.int64), list(counts.values()))
+    labels = generator.permutation(labels) if shuffle_labels else labels
+    return LabelledCells([f"{seed}-{i}" for i in range(len(points))], labels, cells_from_numpy(points))
+
+
+def correct(arm: Arm, real: LabelledCells, synthetic: LabelledCells | None, test: LabelledCells) -> np.ndarray:
+    rows = []
+    for seed in range(5):
+        budget = Budget(12_000, 64, seed, CPU)
+        network = fit_downstream(arm, real, synthetic, spec=SPEC, num_classes=3, budget=budget)
+        rows.append(predict(network, test, SPEC, CPU) == test.labels)
+    return np.stack(rows)
+
+
+@pytest.fixture(scope="module")
+def starved():
+    """Two classes of 300 and one of 4; a balanced test of 600; what the best loss makes of that alone."""
+    real, test = draw({0: 300, 1: 300, 2: 4}, 0), draw({0: 200, 1: 200, 2: 200}, 1)
+    baseline = Arm("balanced_softmax", "balanced_softmax")
+    return real, test, correct(baseline, real, None, test)
+
+
+def ask(starved, synthetic: LabelledCells):
+    real, test, baseline = starved
+    treated = correct(Arm("treated", "balanced_softmax", dose=0.25), real, synthetic, test)
+    return decide(baseline, treated, test.labels, baseline_name="balanced_softmax", dose=0.25, loss_weight=1.0)
+
+
+def test_a_perfect_generator_on_a_starved_class_helps(starved):
+    verdict = ask(starved, draw({2: 300}, 2))
+
+    assert verdict.outcome == "helps"
+
+
+def test_points_with_shuffled_labels_do_not_help(starved):
+    verdict = ask(starved, draw({0: 100, 1: 100, 2: 100}, 3, shuffle_labels=True))
+
+    assert verdict.outcome != "helps"
+
+
+def test_copies_of_what_is_there_do_not_help(starved):
+    real, *_ = starved
+    rare = real.take(np.flatnonzero(real.labels == 2))
+    verdict = ask(starved, concatenate(*[rare] * 40))
+
+    assert verdict.outcome != "helps"
+
+
+def test_the_prior_mixes_real_and_synthetic_by_dose_and_weight():
+    real, synthetic = draw({0: 90, 1: 10}, 0), draw({1: 50}, 1)
+    prior = class_prior(Arm("x", "balanced_softmax", dose=0.5, loss_weight=0.5), real, synthetic, 2)
+
+    assert prior == pytest.approx(np.array([0.5 * 0.9, 0.5 * 0.1 + 0.25]) / 0.75, abs=1e-6)
+
+
+def test_balanced_accuracy_is_the_mean_recall():
+    assert balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])) == pytest.approx(0.75)

@@ -1,0 +1,109 @@
+"""Bad input, stage by stage, on a real folder."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aigc_pipeline.config import load_config
+from aigc_pipeline.core.errors import DataError, SourceError
+from aigc_pipeline.data.shards import read_table
+from aigc_pipeline.stages.clean import CleanConfig, clean, connected
+from aigc_pipeline.stages.ingest import ingest, list_source
+
+
+def png(seed: int, side: int = 16) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index, name in enumerate(("cat", "dog")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(6):
+            (tmp_path / "data" / name / f"{i}.png").write_bytes(png(10 * index + i))
+    return tmp_path / "data"
+
+
+def take(folder, context, **settings):
+    config = load_config(source=folder, overrides=[f"ingest.{k}={v}" for k, v in settings.items()]).ingest
+    raw = ingest(context, config, list_source(config))
+    out = context.store.workspace / raw.path
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not out.exists():
+        context.out.rename(out)
+        context.out.mkdir()
+    return raw
+
+
+def test_bad_files_are_quarantined_with_a_reason_and_the_counts_add_up(folder, context):
+    (folder / "cat" / "empty.png").write_bytes(b"")
+    (folder / "cat" / "notes.txt").write_text("no picture")
+    (folder / "dog" / "cut.png").write_bytes(png(99)[:150])
+    raw = take(folder, context)
+
+    ledger = read_table(context.files_of(raw) / "ledger.arrow").to_pandas().set_index("uri")
+    assert raw.num_listed == 15
+    assert raw.num_samples == 12
+    assert ledger.loc["cat/empty.png", "reason"] == "zero_byte"
+    assert ledger.loc["cat/notes.txt", "reason"] == "not_an_image"
+    assert ledger.loc["dog/cut.png", "reason"] in {"truncated", "corrupt"}
+    assert ledger["sample_id"].is_unique
+
+
+def test_mostly_unreadable_sources_end_the_run_with_an_example(folder, context):
+    for i in range(20):
+        (folder / "cat" / f"broken-{i}.png").write_bytes(b"")
+
+    with pytest.raises(SourceError, match=r"20 of 32 samples .*broken-0.*max_quarantined_share"):
+        take(folder, context)
+
+
+def test_the_source_is_never_written_to(folder, context):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    take(folder, context)
+
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_duplicates_and_label_conflicts_are_refused_with_their_reason(folder, context):
+    (folder / "cat" / "again.png").write_bytes(png(0))
+    (folder / "dog" / "conflict.png").write_bytes(png(1))
+    raw = take(folder, context)
+    cleaned = clean(context, CleanConfig(), raw)
+
+    assert cleaned.rejected == {"duplicate": 1, "label_conflict": 2}
+    assert cleaned.num_in == cleaned.num_kept + 3
+    ledger = read_table(context.out / "ledger.arrow").to_pandas()
+    twin = ledger[ledger["reason"] == "duplicate"].iloc[0]
+    kept = read_table(context.out / "kept.arrow").to_pandas()
+    assert twin["duplicate_of"] in set(kept["sample_id"])
+
+
+def test_near_duplicates_form_a_cluster_and_distinct_pictures_do_not(folder, context):
+    pixels = np.asarray(Image.open(io.BytesIO(png(3)))).astype(int)
+    nearly = np.clip(pixels + np.random.default_rng(5).integers(-2, 3, pixels.shape), 0, 255).astype(np.uint8)
+    Image.fromarray(nearly).save(folder / "cat" / "nearly.png")
+    raw = take(folder, context)
+    cleaned = clean(context, CleanConfig(), raw)
+
+    kept = read_table(context.out / "kept.arrow").to_pandas().set_index("uri")
+    assert cleaned.num_clusters == 12
+    assert kept.loc["cat/nearly.png", "cluster"] == kept.loc["cat/3.png", "cluster"]
+
+
+def test_one_class_only_is_one_clear_message(folder, context):
+    for path in (folder / "dog").iterdir():
+        path.unlink()
+    (folder / "dog").rmdir()
+
+    with pytest.raises(DataError, match="only the class 'cat'"):
+        clean(context, CleanConfig(), take(folder, context))
+
+
+def test_connected_names_components_by_their_smallest_member():
+    assert connected(6, [(4, 2), (2, 5), (0, 1)]).tolist() == [0, 0, 2, 3, 2, 2]

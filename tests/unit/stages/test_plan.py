@@ -1,0 +1,53 @@
+import pytest
+
+from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.generators import R3GAN, Classic
+from aigc_pipeline.generators.recipe import Recipe, wanted_samples
+from aigc_pipeline.stages.plan import Equalize, Explicit, Multiply, PlanConfig, _plan_class
+from aigc_pipeline.stages.synthesize import SynthesizeConfig, candidates_for
+
+HAVE = {"a": 100, "b": 40, "c": 5}
+
+
+def test_equalize_fills_up_to_the_largest_and_gives_everyone_a_share():
+    assert Equalize().want(HAVE) == {"a": 25, "b": 60, "c": 95}
+
+
+def test_multiply_rounds_up():
+    assert Multiply(factor=0.5).want({"a": 3}) == {"a": 2}
+
+
+def test_explicit_counts_are_exact_and_others_get_none():
+    assert Explicit(counts={"b": 7}).want(HAVE) == {"a": 0, "b": 7, "c": 0}
+
+
+@pytest.mark.parametrize(("counts", "message"), [({"zebra": 1}, r"zebra.*\['a', 'b', 'c'\]"), ({"a": -1}, "negative")])
+def test_explicit_refuses_what_it_cannot_mean(counts, message):
+    with pytest.raises(ConfigError, match=message):
+        Explicit(counts=counts).want(HAVE)
+
+
+def test_a_class_too_small_for_a_generator_is_varied_and_told_why():
+    planned = _plan_class("c", 5, 95, PlanConfig(), Recipe(generator=R3GAN()))
+
+    assert planned.method == "vary"
+    assert "only 5 training samples (under 20)" in planned.expectation
+
+
+def test_the_classic_family_varies_everything():
+    assert _plan_class("a", 100, 25, PlanConfig(), Recipe(generator=Classic())).method == "vary"
+
+
+def test_training_length_follows_the_data_within_bounds():
+    assert [wanted_samples(n) for n in (10, 2_000, 1_000_000)] == [500_000, 2_000_000, 20_000_000]
+
+
+def test_candidates_follow_measured_acceptance_with_a_margin_and_a_cap():
+    config = SynthesizeConfig(audit_per_class=50)
+
+    assert candidates_for(100, 200, 1.0, config) == 100
+    assert 200 < candidates_for(100, 200, 0.5, config) < 260
+    assert candidates_for(0, 200, 0.5, config) >= 100  # the audit alone
+    assert candidates_for(100, 200, 0.0, config) == 2_000
+    assert candidates_for(100, 200, 0.001, config) == 2_000
+    assert candidates_for(0, 0, 0.5, config) == 0

@@ -1,0 +1,88 @@
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+
+from aigc_pipeline.stages.split import SplitConfig, assign_roles
+
+CONFIG = SplitConfig()
+
+
+def make_kept(
+    n: int, *, classes: int = 2, clusters: list[int] | None = None, given: list[str | None] | None = None
+) -> pa.Table:
+    return pa.table(
+        {
+            "sha256": [f"hash-{i}" for i in range(n)],
+            "class_name": [f"c{i % classes}" for i in range(n)],
+            "given_role": pa.array(given or [None] * n, pa.string()),
+            "cluster": clusters or list(range(n)),
+        }
+    )
+
+
+def test_roles_meet_their_target_shares_in_every_class():
+    kept = make_kept(400)
+    roles, leaked = assign_roles(kept, {}, CONFIG)
+
+    assert not leaked
+    for name in ("c0", "c1"):
+        counts = Counter(role for role, c in zip(roles, kept["class_name"].to_pylist(), strict=True) if c == name)
+        assert counts == {"train": 120, "calibration": 30, "selection": 20, "test": 30}
+
+
+def test_old_samples_keep_their_role_when_new_ones_arrive():
+    before, _ = assign_roles(make_kept(200), {}, CONFIG)
+    known = {f"hash-{i}": role for i, role in enumerate(before)}
+
+    after, _ = assign_roles(make_kept(300), known, CONFIG)
+
+    assert after[:200] == before
+    assert Counter(after)["train"] == pytest.approx(180, abs=3)
+
+
+def test_roles_do_not_depend_on_the_order_of_files():
+    kept = make_kept(120)
+    roles, _ = assign_roles(kept, {}, CONFIG)
+    backwards = list(reversed(range(120)))
+
+    reversed_roles, _ = assign_roles(kept.take(pa.array(backwards)), {}, CONFIG)
+
+    assert reversed_roles == [roles[i] for i in backwards]
+
+
+def test_a_duplicate_cluster_lies_in_one_split():
+    clusters = [i // 4 for i in range(200)]
+    roles, _ = assign_roles(make_kept(200, clusters=clusters), {}, CONFIG)
+
+    assert all(len(set(roles[start : start + 4])) == 1 for start in range(0, 200, 4))
+
+
+def test_given_test_samples_stay_and_no_others_join_them():
+    given = ["test" if i % 5 == 0 else None for i in range(100)]
+    roles, _ = assign_roles(make_kept(100, given=given), {}, CONFIG)
+
+    assert [i for i, role in enumerate(roles) if role == "test"] == list(range(0, 100, 5))
+
+
+def test_a_cluster_that_spans_two_given_splits_is_quarantined_but_for_the_stricter_one():
+    kept = make_kept(4, clusters=[0, 0, 0, 3], given=["test", "selection", None, None])
+    roles, leaked = assign_roles(kept, {}, CONFIG)
+
+    assert roles[0] == "test"
+    assert leaked == [1, 2]
+
+
+def test_a_new_sample_that_would_join_two_old_splits_is_quarantined_and_the_old_ones_stay():
+    known = {"hash-0": "train", "hash-1": "test"}
+    roles, leaked = assign_roles(make_kept(3, clusters=[0, 0, 0]), known, CONFIG)  # type: ignore[arg-type]
+
+    assert roles[:2] == ["train", "test"]
+    assert leaked == [2]
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_a_tiny_class_is_trained_on_first_and_tested_second(n):
+    roles, _ = assign_roles(make_kept(n, classes=1), {}, CONFIG)
+
+    assert {"train", "test"} <= set(roles)
