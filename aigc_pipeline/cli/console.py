@@ -65,10 +65,13 @@ class ConsoleReporter:
         self._stop()
 
     def stage(self, name: str, event: StageEvent, seconds: float) -> None:
-        """Print a line when a stage ends; its bars go."""
+        """Show a moving bar while a stage works and print a line when it ends; its bars go."""
         if event == "finished":
             self.computed.add(name)
-        if event != "started":
+        if event == "started":
+            if self.console.is_terminal and not self.quiet:
+                self._add_bar(name, total=None)
+        else:
             self._clear_bars()
             if not self.quiet:
                 took = duration(seconds) if event == "finished" else ""
@@ -109,14 +112,19 @@ class ConsoleReporter:
         self.console.print(Text(text), soft_wrap=True)
 
     def _move_bar(self, task: str, done: int, total: int, pace: Pace) -> None:
+        live = self._add_bar(task, total)
+        words = f"{done:,} of {total:,}  {pace.describe(done, total)}"
+        live.update(self._bars[task], completed=done, total=total, pace=words)
+
+    def _add_bar(self, task: str, total: int | None) -> Progress:
+        """Return the live display, in which `task` has a bar; one without a total just moves."""
         if self._live is None:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}"))
             self._live = Progress(*columns, console=self.console, transient=True)
             self._live.start()
         if task not in self._bars:
             self._bars[task] = self._live.add_task(f"{task:<11}", total=total, pace="")
-        words = f"{done:,} of {total:,}  {pace.describe(done, total)}"
-        self._live.update(self._bars[task], completed=done, total=total, pace=words)
+        return self._live
 
     def _clear_bars(self) -> None:
         self._stop()

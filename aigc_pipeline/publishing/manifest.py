@@ -13,6 +13,7 @@ from aigc_pipeline.core.tables import METADATA, Column, build_table, schema_of
 from aigc_pipeline.publishing.versions import resolve
 
 METADATA_FILE, CANDIDATES_FILE, LEDGER_FILE = "metadata.parquet", "candidates.parquet", "ledger.parquet"
+REFERENCES_FILE = "references.parquet"
 _ROW_GROUP = 4_096
 
 
@@ -57,13 +58,20 @@ def read_manifest(path: Path, *, recommended_only: bool = True) -> pd.DataFrame:
     Raises:
         PublishError: if there is no version, or its table cannot be read.
     """
-    file = resolve(path) / METADATA_FILE
+    version = resolve(path)
     try:
-        frame: pd.DataFrame = pq.read_table(file, page_checksum_verification=True).to_pandas()
+        frame: pd.DataFrame = read_rows(version).to_pandas()
     except (OSError, pa.ArrowInvalid) as err:
-        msg = f"cannot read {file}: {err}. Restore it, or publish again."
+        msg = f"cannot read the tables of {version}: {err}. Restore them, or publish again."
         raise PublishError(msg) from err
     return frame[frame["recommended"]].reset_index(drop=True) if recommended_only else frame
+
+
+def read_rows(version: Path) -> pa.Table:
+    """Return all rows of a version, those that only reference the user's own files included."""
+    files = [version / REFERENCES_FILE, version / METADATA_FILE]
+    tables = [pq.read_table(file, page_checksum_verification=True) for file in files if file.exists()]
+    return pa.concat_tables(tables, promote_options="default")
 
 
 _HF_DTYPES: Mapping[pa.DataType, str] = {

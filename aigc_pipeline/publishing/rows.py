@@ -21,25 +21,29 @@ def real_rows(stored: pa.Table, role: Role, classes: tuple[str, ...], spec: Samp
     """
     part = from_table(stored)
     files, hashes = encode_into(built, part, spec)
-    n = len(part)
-    rows = build_table(
-        METADATA,
-        {
-            "file_name": pa.array(files, pa.string()),
-            "sample_id": part.ids,
-            "label": part.labels,
-            "class_name": [classes[label] for label in part.labels],
-            "origin": ["real"] * n,
-            "split": ["test" if role == "test" else "train"] * n,
-            "role": [role] * n,
-            "recommended": [True] * n,
-            "weight": np.ones(n, np.float32),
-            "sha256": hashes,
-            "source_uri": stored["uri"],
-            "source_sha256": stored["sha256"],
-        },
-    )
-    return _with_modality_columns(rows, part, spec)
+    rows = _real(stored, role, classes) | {"file_name": pa.array(files, pa.string()), "sha256": hashes}
+    return _with_modality_columns(build_table(METADATA, rows), part, spec)
+
+
+def reference_rows(stored: pa.Table, role: Role, classes: tuple[str, ...]) -> pa.Table:
+    """Return rows that name the user's own files and their hashes, without encoding anything."""
+    return build_table(METADATA, _real(stored, role, classes) | {"sha256": stored["sha256"]})
+
+
+def _real(stored: pa.Table, role: Role, classes: tuple[str, ...]) -> dict[str, object]:
+    n = len(stored)
+    return {
+        "sample_id": stored["sample_id"],
+        "label": stored["label"],
+        "class_name": [classes[label] for label in stored["label"].to_pylist()],
+        "origin": ["real"] * n,
+        "split": ["test" if role == "test" else "train"] * n,
+        "role": [role] * n,
+        "recommended": [True] * n,
+        "weight": np.ones(n, np.float32),
+        "source_uri": stored["uri"],
+        "source_sha256": stored["sha256"],
+    }
 
 
 def synthetic_rows(

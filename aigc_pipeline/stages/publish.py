@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.records import SCHEMA_VERSION
@@ -28,12 +27,14 @@ from aigc_pipeline.publishing.manifest import (
     CANDIDATES_FILE,
     LEDGER_FILE,
     METADATA_FILE,
+    REFERENCES_FILE,
     conform,
     empty_metadata,
+    read_rows,
     write_parquet,
 )
 from aigc_pipeline.publishing.report import ReportContent, write_report
-from aigc_pipeline.publishing.rows import real_rows, synthetic_rows
+from aigc_pipeline.publishing.rows import real_rows, reference_rows, synthetic_rows
 from aigc_pipeline.publishing.versions import claim, find_published, point_latest, seal, verify
 from aigc_pipeline.records import (
     CandidateSet,
@@ -59,9 +60,10 @@ class PublishConfig(Settings):
     when: When = "unless_harmful"
     """`unless_harmful`: accepted rows, recommended only where they help; none on harm, a failed memorisation screen or
     a failed critic. `helps`: none unless they help. `always`: accepted rows whatever was measured. `never`: no version."""
-    real: Literal["as_spec", "none"] = "as_spec"
+    real: Literal["as_spec", "reference", "none"] = "as_spec"
     """`as_spec`: real rows leave through the same encoder at the same spec as synthetic ones, so that nothing but content
-    tells them apart. `none`: synthetic rows only."""
+    tells them apart. `reference`: real rows name the user's own files and lie in `references.parquet`, since a loader of
+    the directory expects a file for each row of `metadata.parquet`. `none`: synthetic rows only."""
 
 
 def publish(
@@ -106,7 +108,7 @@ def publish(
     context.reporter.file("report", done / REPORT_FILE)
     return context.record(
         Manifest,
-        **_counts(pq.read_table(done / METADATA_FILE)),
+        **_counts(read_rows(done)),
         version=done.name,
         directory=done.relative_to(context.store.workspace).as_posix(),
         table_sha256=content_sha256((done / METADATA_FILE).read_bytes()),
@@ -135,11 +137,12 @@ def _write_tables(context: Context, config: PublishConfig, run: _Run, decision: 
     splits, classes = run.splits, run.splits.classes
     table = _filtered(context, run)
     parts = [empty_metadata()]
+    stored = {role: read_table(context.files_of(splits) / f"{role}.arrow") for role in ROLES}
     if config.real == "as_spec":
-        for role in ROLES:
-            stored = read_table(context.files_of(splits) / f"{role}.arrow")
-            if len(stored):
-                parts.append(real_rows(stored, role, classes, splits.spec, built))
+        parts += [real_rows(rows, role, classes, splits.spec, built) for role, rows in stored.items() if len(rows)]
+    if config.real == "reference":
+        references = [reference_rows(rows, role, classes) for role, rows in stored.items() if len(rows)]
+        write_parquet(built / REFERENCES_FILE, pa.concat_tables(references), classes)
     if decision.writes_synthetic:
         rows = np.flatnonzero(table["accepted"].to_numpy(zero_copy_only=False))
         accepted = table.take(pa.array(rows))
@@ -168,7 +171,7 @@ def _write_documents(context: Context, run: _Run, decision: Decision, built: Pat
         type(record).__name__: record.model_dump(mode="json") for record in (run.report, run.judge, run.filtered)
     }
     (built / "metrics.json").write_text(json.dumps(measured | {"reason": decision.reason}, indent=1))
-    published = pq.read_table(built / METADATA_FILE)
+    published = read_rows(built)
     content = _report_content(context, run, decision, published)
     write_report(built / REPORT_FILE, content)
     (built / "README.md").write_text(card(content, published))

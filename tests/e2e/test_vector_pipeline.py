@@ -111,3 +111,14 @@ def test_log_density_ratios_are_finite_and_clipped(vector_workspace):
 
     assert np.isfinite(candidates["log_density_ratio"]).all()
     assert candidates["log_density_ratio"].abs().max() <= 8
+
+
+def test_real_rows_can_stay_references_to_the_users_own_files(vector_workspace):
+    manifest = run(fast_config("mixture", "publish.real=reference"), vector_workspace)
+
+    assert manifest.directory is not None
+    frame = read_manifest(vector_workspace / manifest.directory, recommended_only=False)
+    real = frame[frame["origin"] == "real"]
+    assert len(real) == manifest.num_real == 660
+    assert real["file_name"].isna().all()
+    assert (real["sha256"] == real["source_sha256"]).all()

@@ -20,7 +20,11 @@ from flows.reporting import PrefectReporter, key_of
 STAGES = (
     "ingest clean split plan embed train calibrate synthesize score filter evaluate publish".split()  # noqa: SIM905 - reads as the pipeline does
 )
-TINY = ["ingest.source={kind: mixture, counts: [120, 120, 40], test_per_class: 60}", "train.total_samples=4096"]
+TINY = [
+    "ingest.source={kind: mixture, counts: [120, 120, 40], test_per_class: 60}",
+    "train.total_samples=4096",
+    "runtime.threads=1",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +128,21 @@ def test_refused_artifacts_do_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> 
     reporter.table("plan", [{"class": "0"}])
 
     assert reporter.num_refused == 2
+
+
+def test_progress_is_throttled_and_ends_where_the_task_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(
+        "flows.reporting.create_progress_artifact", lambda *_, description, **__: shown.append(description) or 1
+    )
+    monkeypatch.setattr("flows.reporting.update_progress_artifact", lambda *_, description: shown.append(description))
+    reporter = PrefectReporter()
+
+    for done in range(0, 60, 10):
+        reporter.progress("embed", done, 100)
+    reporter.stage("embed", "finished", 1.0)
+
+    assert [each.partition(" (")[0] for each in shown] == ["embed: 0 of 100", "embed: 50 of 100"]
 
 
 @pytest.mark.parametrize(
