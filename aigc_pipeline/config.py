@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -10,6 +10,9 @@ from pydantic import Field, ValidationError, model_validator
 from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.strict import Member, Settings
+from aigc_pipeline.features import AnyEncoder
+from aigc_pipeline.gates import AnyCleaningGate, AnyFilterGate
+from aigc_pipeline.generators import AnyGenerator
 from aigc_pipeline.stages.calibrate import CalibrateConfig
 from aigc_pipeline.stages.clean import CleanConfig
 from aigc_pipeline.stages.embed import EmbedConfig
@@ -61,19 +64,28 @@ class PipelineConfig(Settings):
     @model_validator(mode="after")
     def _members_fit(self) -> Self:
         modality = self.ingest.source.modality
-        for path, member in self._members():
+        for path, union, member in self._members():
             if not member.can_handle(modality):
-                kind, handled = getattr(member, "kind", "?"), sorted(member.handles or ())
-                msg = f"{path} is '{kind}', which handles {handled}, but the source yields '{modality}' samples"
+                kind, handled = getattr(member, "kind", "?"), " and ".join(sorted(member.handles or ()))
+                fitting = [
+                    each.model_fields["kind"].default
+                    for each in get_args(get_args(union)[0])
+                    if each.can_handle(modality)
+                ]
+                msg = (
+                    f"{path} is '{kind}', which handles {handled} samples, but the source yields {modality} samples. "
+                    f"These fit: {', '.join(fitting)}."
+                )
                 raise ValueError(msg)
         return self
 
-    def _members(self) -> Iterable[tuple[str, Member]]:
-        yield "train.generator", self.train.generator
-        yield "embed.encoder", self.embed.encoder
-        yield "embed.judge", self.embed.judge
-        yield from ((f"clean.gates.{i}", gate) for i, gate in enumerate(self.clean.gates or ()))
-        yield from ((f"filter.gates.{i}", gate) for i, gate in enumerate(self.filter.gates))
+    def _members(self) -> Iterable[tuple[str, object, Member]]:
+        """Yield setting path, union and chosen member of everything that may look inside a cell."""
+        yield "train.generator", AnyGenerator, self.train.generator
+        yield "embed.encoder", AnyEncoder, self.embed.encoder
+        yield "embed.judge", AnyEncoder, self.embed.judge
+        yield from ((f"clean.gates.{i}", AnyCleaningGate, gate) for i, gate in enumerate(self.clean.gates or ()))
+        yield from ((f"filter.gates.{i}", AnyFilterGate, gate) for i, gate in enumerate(self.filter.gates))
 
 
 def load_config(
@@ -197,6 +209,8 @@ def _explain(problem: Mapping[str, object]) -> str:
         return f"{path}: there is no such setting. Known here: {', '.join(_known_at(location)) or 'none'}."
     if problem["type"] == "missing":
         return f"{path}: required. Give a folder (aigc run DIR) or set it in the config file."
+    if problem["type"] == "value_error":
+        return f"{path}: {problem['ctx']['error']}" if path else str(problem["ctx"]["error"])  # type: ignore[index] # pydantic's shape
     return f"{path}: {problem['msg']} (got {problem.get('input')!r})."
 
 

@@ -1,0 +1,54 @@
+import pytest
+
+from aigc_pipeline.config import load_config, parse_config, to_yaml
+from aigc_pipeline.core.errors import ConfigError
+
+
+def test_later_layers_win_and_deep_groups_merge(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("seed: 3\ntrain: {max_minutes: 9, generator: {kind: r3gan, width: 48}}\n")
+    config = load_config(file=file, source="digits", preset="thorough", overrides=["train.generator.gamma=0.1"])
+
+    assert config.seed == 3
+    assert config.train.max_minutes == 9
+    assert config.evaluate.num_seeds == 10
+    assert config.train.generator.model_dump() | {"width": 48, "gamma": 0.1} == config.train.generator.model_dump()
+
+
+def test_settings_of_a_unions_default_member_need_no_kind():
+    assert load_config(source="digits", overrides=["train.generator.width=64"]).train.generator.width == 64  # type: ignore[union-attr]
+
+
+def test_the_resolved_yaml_loads_to_an_equal_config(tmp_path):
+    config = load_config(source="mixture", overrides=["plan.strategy={kind: multiply, factor: 2}"])
+    (tmp_path / "c.yaml").write_text(to_yaml(config))
+
+    assert load_config(file=tmp_path / "c.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["train.foo=1"], r"train\.foo: there is no such setting.*max_minutes"),
+        (["train.max_minutes=-1"], r"train\.max_minutes.*greater than 0.*-1"),
+        (["train.generator.kind=foo"], "'r3gan', 'dcgan', 'classic'"),
+        (["train.generator.kind=dcgan"], "source yields vector samples. These fit: r3gan, classic"),
+        (["nonsense"], "has no '='"),
+        (["seed=2", "seed.deep=1"], "not a group of settings"),
+    ],
+)
+def test_wrong_settings_are_named_with_what_is_allowed(overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        load_config(source="mixture", overrides=overrides)
+
+
+def test_a_missing_source_says_how_to_give_one():
+    with pytest.raises(ConfigError, match="aigc run DIR"):
+        parse_config({}, where="nowhere")
+
+
+def test_circumstance_enters_no_fingerprint():
+    fast, slow = (load_config(source="mixture", overrides=[f"runtime.threads={n}"]) for n in (1, 2))
+
+    assert fast.train.digest() == slow.train.digest()
+    assert fast.ingest.digest() == slow.ingest.digest()
