@@ -3,6 +3,8 @@ PYTHON ?= python3
 WORKSPACE ?= workspace/demo
 PORT ?= 4200
 BIN := .venv/bin
+# setuptools warns at length that an editable install is an editable install
+QUIET_EDITABLE := PYTHONWARNINGS=ignore:Editable
 API := http://127.0.0.1:$(PORT)/api
 
 .DEFAULT_GOAL := help
@@ -58,9 +60,9 @@ clean:  ## remove caches and build products; .venv and workspace stay
 	@echo "installing into .venv; the first time takes some minutes"
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	$(QUIET_EDITABLE) $(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e . --group test --group check
+	$(QUIET_EDITABLE) $(BIN)/python -m pip install --quiet -c constraints.txt -e . --group test --group check
 	@touch $@

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
     from aigc_pipeline.core.reporting import Reporter
     from aigc_pipeline.records import Manifest
+
+# Waiting OpenMP threads must sleep, not spin: two busy processes on two cores otherwise slow each other down 6- to
+# 40-fold (docs/LOG.md). OpenMP reads this when torch is loaded, so it stands here. A value that you set yourself wins.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "read_manifest", "run"]

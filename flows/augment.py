@@ -24,7 +24,7 @@ from aigc_pipeline.core.reporting import LogReporter
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.pipeline import plan_pipeline, run_pipeline
 from aigc_pipeline.publishing.manifest import read_manifest
-from flows.logs import forward_library_logs
+from flows.logs import library_logs
 from flows.reporting import PrefectReporter, Tee
 from flows.tasks import PrefectRunner
 
@@ -63,7 +63,6 @@ def augment(
         overrides: Dotted settings such as `publish.when=helps`; they win over everything else.
     """
     console, artifacts = CONSOLE.get(), PrefectReporter()
-    forward_library_logs(to_console=console is None)
     try:
         settings = load_config(
             file=Path(config_file) if config_file else None,
@@ -73,7 +72,8 @@ def augment(
         )
         reporter = Tee(*([console] if console else []), LogReporter(), artifacts)
         context = Context(Store(Path(workspace)), settings.seed, settings.runtime, reporter)
-        return _plan(settings, context) if dry_run else _run(settings, context, artifacts)
+        with library_logs(to_console=console is None):
+            return _plan(settings, context) if dry_run else _run(settings, context, artifacts)
     except PipelineError as err:
         return Failed(message=f"{type(err).__name__}: {err}", data=err)
 

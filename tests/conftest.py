@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-import torch
 
 from aigc_pipeline.core.context import Context, RuntimeConfig
 from aigc_pipeline.core.reporting import Scalar, StageEvent
-from aigc_pipeline.core.store import Store
+from aigc_pipeline.core.store import Store  # isort: split
+
+import torch  # after aigc_pipeline, which tells OpenMP how to wait
 
 torch.set_num_threads(1)  # two busy thread pools on two cores slow each other down a hundredfold
 

@@ -22,8 +22,9 @@ from aigc_pipeline.training.loop import LoopSettings
 from aigc_pipeline.training.loop import train as run_loop
 
 STAGE_VERSION = 1
-_PROBE_SECONDS = 1.5
-_PROBE_STEPS = 4
+_PROBE_SECONDS = 3.0
+_SECONDS_A_PROBE = 0.3
+_MIN_PROBES = 4
 _OVERSAMPLING = 4  # candidates per wanted sample to expect; only for the estimate of disk space
 _BYTES_OVERHEAD = 400
 
@@ -149,19 +150,20 @@ def _measure_speed(context: Context, recipe: Recipe, splits: DatasetSplits) -> f
     for module in networks.values():
         module.to(device)
     phases = generator.phases(splits.spec, len(train))
-    steps, total_seconds, speed = _PROBE_STEPS, 0.0, 0.0
-    while total_seconds < _PROBE_SECONDS:
+    speeds: list[float] = []
+    steps, started = 2, time.monotonic()
+    while len(speeds) < _MIN_PROBES or time.monotonic() - started < _PROBE_SECONDS:
         settings = LoopSettings(
             steps * generator.batch_size, generator.batch_size, context.seed, ema_half_life_samples=1e5
         )
-        started = time.monotonic()
+        probe_started = time.monotonic()
         run_loop(copy.deepcopy(networks), phases, data, settings)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        seconds = time.monotonic() - started
-        speed = steps * generator.batch_size / seconds
-        total_seconds, steps = total_seconds + seconds, 2 * steps
-    return speed
+        seconds = time.monotonic() - probe_started
+        speeds.append(steps * generator.batch_size / seconds)
+        steps = max(2, round(steps * _SECONDS_A_PROBE / seconds))
+    return max(speeds)  # the fastest: a busy moment must not decide how long is trained
 
 
 def _show(context: Context, classes: Sequence[ClassPlan], total: int, minutes: float, num_bytes: int) -> None:

@@ -1,13 +1,12 @@
 """The flow on points, whose whole pipeline takes seconds: same result as the library, stages visible, reuse named."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import State
 
 from aigc_pipeline.core.context import RuntimeConfig
@@ -25,15 +24,6 @@ TINY = [
     "train.total_samples=4096",
     "runtime.threads=1",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _quiet_library() -> Iterator[None]:
-    """Undo what a flow does to the library's logger."""
-    library = logging.getLogger("aigc_pipeline")
-    before = (library.level, library.propagate, list(library.handlers))
-    yield
-    library.level, library.propagate, library.handlers = before
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +68,20 @@ def test_flow_publishes_and_its_state_carries_the_verdict(first: State[Manifest]
 
 def test_every_stage_is_a_task_run_named_after_it(first: State[Manifest]) -> None:
     assert set(task_states(first)) == set(STAGES)
+
+
+def test_flow_leaves_the_library_logger_as_it_was(first: State[Manifest]) -> None:
+    library = logging.getLogger("aigc_pipeline")
+
+    assert first.is_completed()
+    assert (library.level, library.propagate, library.handlers) == (logging.NOTSET, True, [])
+
+
+def test_library_logs_reach_the_run(first: State[Manifest]) -> None:
+    with get_client(sync_client=True) as client:
+        logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[_run_id(first)])))
+
+    assert "stage train started" in {each.message for each in logs if each.name == "aigc_pipeline"}
 
 
 def test_plan_and_verdict_are_artifacts(first: State[Manifest]) -> None:
