@@ -100,9 +100,14 @@ def _sentence(outcome: Outcome, delta: float, low: float, high: float, detectabl
         "not_enough_evidence": "There is not enough evidence that the synthetic samples help",
     }[outcome]
     sentence = (
-        f"{said}: {100 * delta:+.1f} points of balanced accuracy over {baseline.replace('_', ' ')} "
-        f"(interval {100 * low:+.1f} to {100 * high:+.1f})"
+        f"{said}: {_points(delta)} points of balanced accuracy over {baseline.replace('_', ' ')} "
+        f"(interval {_points(low)} to {_points(high)})"
     )
     if outcome == "not_enough_evidence":
         return f"{sentence}; this test could have seen {100 * detectable:.1f} points or more."
     return f"{sentence}."
+
+
+def _points(share: float) -> str:
+    """Return a share as signed points with one digit; a rounded zero is never negative."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
