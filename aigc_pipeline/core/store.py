@@ -33,11 +33,15 @@ class Store:
             WorkspaceError: if the folder cannot be created or written.
         """
         self.workspace = workspace
-        with translate_os_errors(workspace):
-            (workspace / "stages").mkdir(parents=True, exist_ok=True)
-            probe = workspace / f".writable-{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
+        try:
+            with translate_os_errors(workspace):
+                (workspace / "stages").mkdir(parents=True, exist_ok=True)
+                probe = workspace / f".writable-{os.getpid()}"
+                probe.write_bytes(b"")
+                probe.unlink()
+        except FileNotFoundError as err:  # only here: inside a stage a missing file is a bug, not the user's
+            msg = f"the workspace {workspace} cannot be created there. Choose another folder with --workspace."
+            raise WorkspaceError(msg) from err
 
     def directory(self, stage: str, fingerprint: str) -> Path:
         """Return the directory of a finished stage (it may not exist)."""
