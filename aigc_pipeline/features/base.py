@@ -1,7 +1,7 @@
 """What an encoder is: settings that fit, and a fitted network that turns cells into standardized features."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -71,12 +71,10 @@ class FittedEncoder:
         features: Tensor = (self.network.trunk(x) - self.network.mean) / self.network.spread
         return features
 
-    def _batches(self, cells: pa.Array) -> list[Tensor]:
+    def _batches(self, cells: pa.Array) -> Iterator[Tensor]:
         modality, device = modality_of(self.spec), self.network.mean.device
-        return [
-            modality.to_tensor(cells.slice(start, _BATCH), self.spec).to(device)
-            for start in range(0, len(cells), _BATCH)
-        ]
+        for start in range(0, len(cells), _BATCH):
+            yield modality.to_tensor(cells.slice(start, _BATCH), self.spec).to(device)
 
 
 class Encoder(Protocol):
