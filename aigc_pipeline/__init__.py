@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from aigc_pipeline.core.reporting import Reporter
     from aigc_pipeline.records import Manifest
 
-# Waiting OpenMP threads must sleep, not spin: two busy processes on two cores otherwise slow each other down 6- to
-# 40-fold (docs/LOG.md). OpenMP reads this when torch is loaded, so it stands here. A value that you set yourself wins.
+# Waiting OpenMP threads must sleep, not spin: two busy processes on two cores otherwise slow each other down
+# sevenfold and more (benchmarks/waiting_threads.py). OpenMP reads this when torch is loaded, so it stands here. A value that you set yourself wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"

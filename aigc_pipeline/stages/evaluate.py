@@ -18,7 +18,8 @@ from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.loader import LabelledCells, concatenate, from_table, load_cells
 from aigc_pipeline.data.shards import read_shards, read_table
-from aigc_pipeline.features.neighbours import nearest
+from aigc_pipeline.features.neighbours import nearest, nearest_over_views
+from aigc_pipeline.features.views import first_view, view_blocks
 from aigc_pipeline.loading import feature_rows, open_encoder
 from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit_downstream, predict
 from aigc_pipeline.metrics.frechet import frechet_distance
@@ -206,17 +207,11 @@ class _Evaluation:
         if not generated.any():
             return False, None, {}
         is_copy = self.table["train_distance"].to_numpy() <= self.table["copy_threshold"].to_numpy()
-        low, high = wilson_interval(int(is_copy[generated].sum()), int(generated.sum()))
-        estimates = {
-            "near_copy_rate/before": Estimate(
-                value=float(is_copy[generated].mean()), ci_low=low, ci_high=high, n=int(generated.sum())
-            )
-        }
-        if (kept := generated & self.good).any():
-            low, high = wilson_interval(int(is_copy[kept].sum()), int(kept.sum()))
-            estimates["near_copy_rate/after"] = Estimate(
-                value=float(is_copy[kept].mean()), ci_low=low, ci_high=high, n=int(kept.sum())
-            )
+        kept = generated & self.good
+        estimates = {"near_copy_rate/before": _share(is_copy[generated])}
+        if kept.any():
+            estimates["near_copy_rate/after"] = _share(is_copy[kept])
+        estimates["near_copy_rate/real"] = _share(self._holdout_distance() <= self.table["copy_threshold"][0].as_py())
         found = self._copying(kept)
         if found is not None:
             estimates["nearer_than_unseen_reals/after"] = Estimate(value=found.nearer_share, n=int(kept.sum()))
@@ -235,6 +230,12 @@ class _Evaluation:
                 f"{self.config.max_nearer_share}). No synthetic sample is published. Use more data, or train shorter."
             )
         return failed, z, estimates
+
+    def _holdout_distance(self) -> NDArray[np.float32]:
+        """Return the near-copy distance of unseen reals to the training split."""
+        held = concatenate(*(part for role, part in self.roles.items() if role in {"calibration", "selection"}))
+        spec = self.splits.spec
+        return nearest_over_views(view_blocks(held.cells, spec), first_view(self.roles["train"].cells, spec))[0]
 
     def _copying(self, kept: NDArray[np.bool_]) -> Copying | None:
         """Return C_T in the judge encoder; hold-out reals and accepted samples at the same class mix."""
@@ -379,6 +380,11 @@ class _Evaluation:
                 }
             )
         return rows
+
+
+def _share(flags: NDArray[np.bool_]) -> Estimate:
+    low, high = wilson_interval(int(flags.sum()), len(flags))
+    return Estimate(value=float(flags.mean()), ci_low=low, ci_high=high, n=len(flags))
 
 
 def _fidelity_of(real: NDArray[np.float32], fake: NDArray[np.float32]) -> dict[str, float]:
