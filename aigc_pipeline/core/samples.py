@@ -48,6 +48,11 @@ def sample_id_of(sha256: str) -> str:
     return sha256[:32]
 
 
+def refused_id(uri: str, sha256: str) -> str:
+    """Return the ledger id of a refused input: identical contents share a sample id, so its uri goes in."""
+    return content_sha256(f"{uri}\x1f{sha256}".encode())[:32]
+
+
 def synthetic_id(checkpoint_sha256: str, class_name: str, seed: int) -> str:
     """Return the id of a synthetic sample: a pure function of generator, class and seed, so a re-run is idempotent."""
     return hashlib.sha256(f"{checkpoint_sha256}:{class_name}:{seed}".encode()).hexdigest()[:32]

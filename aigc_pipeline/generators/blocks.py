@@ -6,11 +6,15 @@ and a projection in D (Miyato & Koyama 2018, Eq. 3).
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name all of torch uses
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from aigc_pipeline.generators.base import Synthesis, latents
+from aigc_pipeline.training.loop import Batch, Networks
 
 LATENT_SIZE = 64
 EMBEDDING_SIZE = 64
@@ -94,8 +98,7 @@ class LiteGenerator(nn.Module):
         x: Tensor = self.enter(torch.cat([z, self.embed(labels)], 1)).unflatten(1, (-1, *self.base))
         for up in self.ups:
             x = up(F.leaky_relu(x, _SLOPE))
-        top, left = (x.shape[2] - self.height) // 2, (x.shape[3] - self.width_px) // 2
-        return x[:, :, top : top + self.height, left : left + self.width_px]
+        return center_crop(x, self.height, self.width_px)
 
 
 class LiteDiscriminator(nn.Module):
@@ -119,6 +122,24 @@ class LiteDiscriminator(nn.Module):
             x = F.leaky_relu(down(x), _SLOPE)
         hidden: Tensor = self.leave(x.flatten(1))
         return dot(hidden, self.project(labels))
+
+
+def draw_fakes(networks: Networks, batch: Batch) -> Tensor:
+    """Return one fresh fake per row of the batch, of the same class."""
+    z = torch.randn(len(batch.x), LATENT_SIZE, generator=batch.rng, device=batch.x.device)
+    fake: Tensor = networks["generator"](z, batch.labels)
+    return fake
+
+
+def sample_from_latents(networks: Networks, seeds: Sequence[int], labels: Int[Tensor, " n"]) -> Synthesis:
+    """Run the generator on per-seed latents."""
+    return Synthesis(networks["generator"](latents(seeds, LATENT_SIZE, labels.device), labels))
+
+
+def center_crop(x: Float[Tensor, "n c h w"], height: int, width: int) -> Float[Tensor, "n c h2 w2"]:
+    """Cut the middle out: upsampling ends at a multiple of the base side."""
+    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+    return x[:, :, top : top + height, left : left + width]
 
 
 def dot(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:

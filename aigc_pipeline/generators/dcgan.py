@@ -14,8 +14,18 @@ from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import Origin, SampleSpec
 from aigc_pipeline.core.strict import Member
-from aigc_pipeline.generators.base import Synthesis, latents
-from aigc_pipeline.generators.blocks import EMBEDDING_SIZE, LATENT_SIZE, dot, geometry, octave_widths, projection
+from aigc_pipeline.generators.base import Synthesis
+from aigc_pipeline.generators.blocks import (
+    EMBEDDING_SIZE,
+    LATENT_SIZE,
+    center_crop,
+    dot,
+    draw_fakes,
+    geometry,
+    octave_widths,
+    projection,
+    sample_from_latents,
+)
 from aigc_pipeline.generators.losses import non_saturating_discriminator, non_saturating_generator
 from aigc_pipeline.training.loop import Batch, Networks, Phase
 from aigc_pipeline.training.schedule import constant
@@ -72,8 +82,7 @@ class DCGAN(Member):
     ) -> Synthesis:
         """Return one sample per seed."""
         del spec, parents
-        z = latents(seeds, LATENT_SIZE, labels.device)
-        return Synthesis(networks["generator"](z, labels))
+        return sample_from_latents(networks, seeds, labels)
 
     def d_logit(
         self, networks: Networks, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]
@@ -99,8 +108,7 @@ class _Generator(nn.Module):
 
     def forward(self, z: Float[Tensor, "n z"], labels: Int[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
         x: Tensor = self.stages(self.enter(torch.cat([z, self.embed(labels)], 1)).unflatten(1, (-1, *self.base)))
-        top, left = (x.shape[2] - self.height) // 2, (x.shape[3] - self.width_px) // 2
-        return x[:, :, top : top + self.height, left : left + self.width_px]
+        return center_crop(x, self.height, self.width_px)
 
 
 class _Discriminator(nn.Module):
@@ -131,15 +139,9 @@ def _paper_init(layer: nn.Module) -> None:
         nn.init.normal_(layer.weight, 1.0, _INIT_STD)
 
 
-def _draw(networks: Networks, batch: Batch) -> Tensor:
-    z = torch.randn(len(batch.x), LATENT_SIZE, generator=batch.rng, device=batch.x.device)
-    fake: Tensor = networks["generator"](z, batch.labels)
-    return fake
-
-
 def _discriminator_loss(networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     with torch.no_grad():
-        fake = _draw(networks, batch)
+        fake = draw_fakes(networks, batch)
     real_logit = networks["discriminator"](batch.x, batch.labels)
     fake_logit = networks["discriminator"](fake, batch.labels)
     loss = non_saturating_discriminator(real_logit, fake_logit)
@@ -147,5 +149,5 @@ def _discriminator_loss(networks: Networks, batch: Batch) -> tuple[Tensor, dict[
 
 
 def _generator_loss(networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    fake = _draw(networks, batch)
+    fake = draw_fakes(networks, batch)
     return non_saturating_generator(networks["discriminator"](fake, batch.labels)), {}

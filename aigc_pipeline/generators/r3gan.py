@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import Origin, SampleSpec
 from aigc_pipeline.core.strict import Member
-from aigc_pipeline.generators.base import Synthesis, latents
+from aigc_pipeline.generators.base import Synthesis
 from aigc_pipeline.generators.blocks import (
-    LATENT_SIZE,
     LiteDiscriminator,
     LiteGenerator,
     MLPDiscriminator,
     MLPGenerator,
+    draw_fakes,
+    sample_from_latents,
 )
 from aigc_pipeline.generators.diff_augment import diff_augment
 from aigc_pipeline.generators.losses import (
@@ -128,12 +129,6 @@ class R3GAN(Member):
         return 0.3 if num_train < _SMALL_DATA else 0.0
 
 
-def sample_from_latents(networks: Networks, seeds: Sequence[int], labels: Int[Tensor, " n"]) -> Synthesis:
-    """Run the generator on per-seed latents."""
-    z = latents(seeds, LATENT_SIZE, labels.device)
-    return Synthesis(networks["generator"](z, labels))
-
-
 class _Objective:
     """Both losses of one iteration. Real and fake of a pair share the class, so per-class offsets of D cancel."""
 
@@ -145,7 +140,7 @@ class _Objective:
     def discriminator(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Adversarial loss plus gamma/2 (R1 + R2), the penalty on the samples before augmentation."""
         with torch.no_grad():
-            fake = _draw(networks, batch)
+            fake = draw_fakes(networks, batch)
         real, fake = batch.x.detach().requires_grad_(), fake.float().requires_grad_()
         real_logit = networks["discriminator"](diff_augment(real, self.p, batch.rng), batch.labels)
         fake_logit = networks["discriminator"](diff_augment(fake, self.p, batch.rng), batch.labels)
@@ -156,14 +151,10 @@ class _Objective:
 
     def generator(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Adversarial loss of fresh fakes; the relativistic one pairs them with a fresh real batch."""
-        fake_logit = networks["discriminator"](diff_augment(_draw(networks, batch), self.p, batch.rng), batch.labels)
+        fake_logit = networks["discriminator"](
+            diff_augment(draw_fakes(networks, batch), self.p, batch.rng), batch.labels
+        )
         if not self.relativistic:
             return non_saturating_generator(fake_logit), {}
         real_logit = networks["discriminator"](diff_augment(batch.x, self.p, batch.rng), batch.labels)
         return relativistic_generator(real_logit, fake_logit), {}
-
-
-def _draw(networks: Networks, batch: Batch) -> Tensor:
-    z = torch.randn(len(batch.x), LATENT_SIZE, generator=batch.rng, device=batch.x.device)
-    fake: Tensor = networks["generator"](z, batch.labels)
-    return fake

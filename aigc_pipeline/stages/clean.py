@@ -9,7 +9,7 @@ from pydantic import Field
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import DataError
-from aigc_pipeline.core.samples import content_sha256
+from aigc_pipeline.core.samples import refused_id
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.shards import read_shards, write_table
 from aigc_pipeline.features.neighbours import nearest
@@ -128,7 +128,7 @@ def _ledger(table: pa.Table, reasons: Sequence[str | None]) -> pa.Table:
     rows = [row for row, reason in enumerate(reasons) if reason is not None]
     refused = table.select(["sample_id", "uri", "sha256", "class_name"]).take(pa.array(rows, pa.int64()))
     ids = [
-        content_sha256(f"{uri}\x1f{sha256}".encode())[:32]
+        refused_id(uri, sha256)
         for uri, sha256 in zip(refused["uri"].to_pylist(), refused["sha256"].to_pylist(), strict=True)
     ]
     kinds = [reasons[row] for row in rows]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import SourceError
-from aigc_pipeline.core.samples import RawSample, content_sha256, sample_id_of
+from aigc_pipeline.core.samples import RawSample, content_sha256, refused_id, sample_id_of
 from aigc_pipeline.core.strict import Settings, digest_of
 from aigc_pipeline.data.shards import shard_file, write_table
 from aigc_pipeline.modalities import MODALITIES, Facts, Modality, Reject
@@ -102,7 +102,7 @@ def _examine(sample: RawSample, modality: Modality) -> dict[str, object]:  # typ
     }
     if sample.content is None:
         return row | {
-            "sample_id": _row_id(sample.uri, ""),
+            "sample_id": refused_id(sample.uri, ""),
             "sha256": None,
             "reason": "unreadable",
             "detail": sample.problem,
@@ -111,18 +111,13 @@ def _examine(sample: RawSample, modality: Modality) -> dict[str, object]:  # typ
     found: Facts | Reject = modality.inspect(sample.content)
     if isinstance(found, Reject):
         return row | {
-            "sample_id": _row_id(sample.uri, sha256),
+            "sample_id": refused_id(sample.uri, sha256),
             "sha256": sha256,
             "reason": found.code,
             "detail": found.message,
         }
     facts = dict(found)
     return row | {"sample_id": sample_id_of(sha256), "sha256": sha256, "content": sample.content, "facts": facts}
-
-
-def _row_id(uri: str, sha256: str) -> str:
-    """Return the ledger id of a sample that has none of its own."""
-    return content_sha256(f"{uri}\x1f{sha256}".encode())[:32]
 
 
 def _raw_table(rows: list[dict[str, object]]) -> pa.Table:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import DataError
-from aigc_pipeline.core.samples import ROLES, Role, content_sha256
+from aigc_pipeline.core.samples import ROLES, Role, refused_id
 from aigc_pipeline.core.seeding import coin
 from aigc_pipeline.core.strict import Settings, digest_of
 from aigc_pipeline.data.shards import read_shards, read_table, write_table
@@ -203,7 +203,7 @@ def _write_assignments(
 def _write_ledger(context: Context, kept: pa.Table, leaked: Sequence[int]) -> None:
     refused = kept.select(["uri", "sha256", "class_name"]).take(pa.array(leaked, pa.int64()))
     ids = [
-        content_sha256(f"{uri}\x1f{sha256}".encode())[:32]
+        refused_id(uri, sha256)
         for uri, sha256 in zip(refused["uri"].to_pylist(), refused["sha256"].to_pylist(), strict=True)
     ]
     write_table(context.out / "ledger.arrow", refused.append_column("sample_id", pa.array(ids, pa.string())))
