@@ -22,9 +22,8 @@ from aigc_pipeline.features.neighbours import nearest, nearest_over_views
 from aigc_pipeline.features.views import first_view, view_blocks
 from aigc_pipeline.loading import feature_rows, open_encoder
 from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit_downstream, predict
-from aigc_pipeline.metrics.frechet import frechet_distance
+from aigc_pipeline.metrics.fidelity import NEIGHBOURS, LabelledFeatures, common_counts, compare, draw
 from aigc_pipeline.metrics.memorisation import Copying, copying, wilson_interval
-from aigc_pipeline.metrics.prdc import prdc
 from aigc_pipeline.metrics.verdict import decide
 from aigc_pipeline.records import (
     CandidateSet,
@@ -41,7 +40,6 @@ from aigc_pipeline.training.devices import device_of
 
 STAGE_VERSION = 1
 _QUOTA = "class_quota"
-_NEIGHBOURS = 5
 _BALANCED_RATIO = 1.05
 _BASELINES = (
     Arm("real_and_classic", "cross_entropy"),
@@ -174,32 +172,25 @@ class _Evaluation:
 
     def fidelity(self) -> dict[str, Estimate]:
         """Compare before, after and real-vs-real with hold-out reals at equal n and equal class mix."""
-        held = [role for role in ("calibration", "selection") if role in self.roles]
-        reference = np.concatenate([self.judge_features[role] for role in held])  # type: ignore[index]
-        labels = np.concatenate([self.roles[role].labels for role in held])  # type: ignore[index]
-        pools = {
-            "before": (self.candidate_features, self.candidates.labels),
-            "after": (self.candidate_features[self.good], self.candidates.labels[self.good]),
-            "real": (self.judge_features["train"], self.roles["train"].labels),
-        }
-        counts = _common_counts([labels, *(pool[1] for pool in pools.values() if len(pool[1]))], self.num_classes)
-        estimates: dict[str, Estimate] = {}
-        if counts.sum() <= 2 * _NEIGHBOURS:
-            return estimates
-        for name, (features, pool_labels) in pools.items():
-            draws = []
-            for i in range(self.config.num_subsamples if len(features) else 0):
-                generator = numpy_generator(self.context.seed, "subsample", name, i)
-                chosen = features[_draw(pool_labels, counts, generator)]
-                against = reference[_draw(labels, counts, generator)]
-                draws.append(_fidelity_of(against, chosen))
-            for metric in draws[0] if draws else ():
-                values = np.array([draw[metric] for draw in draws])
-                low, high = np.quantile(values, [0.025, 0.975])
-                estimates[f"{metric}/{name}"] = Estimate(
-                    value=float(values.mean()), ci_low=float(low), ci_high=float(high), n=int(counts.sum())
-                )
-        return estimates
+        return compare(
+            self._unseen(),
+            {
+                "before": LabelledFeatures(self.candidate_features, self.candidates.labels),
+                "after": LabelledFeatures(self.candidate_features[self.good], self.candidates.labels[self.good]),
+                "real": LabelledFeatures(self.judge_features["train"], self.roles["train"].labels),
+            },
+            num_classes=self.num_classes,
+            num_draws=self.config.num_subsamples,
+            seed=self.context.seed,
+        )
+
+    def _unseen(self) -> LabelledFeatures:
+        """Return judge features of the reals that neither generator nor encoder saw."""
+        held: list[Role] = [role for role in ("calibration", "selection") if role in self.roles]
+        return LabelledFeatures(
+            np.concatenate([self.judge_features[role] for role in held]),
+            np.concatenate([self.roles[role].labels for role in held]),
+        )
 
     def memorisation(self) -> tuple[bool, float | None, dict[str, Estimate]]:
         """Screen generated candidates for copies, one by one and as a set."""
@@ -239,15 +230,13 @@ class _Evaluation:
 
     def _copying(self, kept: NDArray[np.bool_]) -> Copying | None:
         """Return C_T in the judge encoder; hold-out reals and accepted samples at the same class mix."""
-        held: list[Role] = [role for role in ("calibration", "selection") if role in self.roles]
-        labels = np.concatenate([self.roles[role].labels for role in held])
-        counts = _common_counts([labels, self.candidates.labels[kept]], self.num_classes)
-        if counts.sum() <= 2 * _NEIGHBOURS:
+        unseen, labels = self._unseen(), self.candidates.labels[kept]
+        counts = common_counts([unseen.labels, labels], self.num_classes)
+        if counts.sum() <= 2 * NEIGHBOURS:
             return None
         generator = numpy_generator(self.context.seed, "copying")
-        features = np.concatenate([self.judge_features[role] for role in held])
-        real = features[_draw(labels, counts, generator)]
-        fake = self.candidate_features[kept][_draw(self.candidates.labels[kept], counts, generator)]
+        real = unseen.features[draw(unseen.labels, counts, generator)]
+        fake = self.candidate_features[kept][draw(labels, counts, generator)]
         train = self.judge_features["train"]
         return copying(nearest(fake, train, 1)[0][:, 0], nearest(real, train, 1)[0][:, 0])
 
@@ -264,7 +253,7 @@ class _Evaluation:
         for seed in range(self.config.num_cas_seeds):
             generator = numpy_generator(self.context.seed, "cas", seed)
             for name, pool in (("synthetic", kept), ("real", train)):
-                chosen = pool.take(_draw(pool.labels, counts, generator))
+                chosen = pool.take(draw(pool.labels, counts, generator))
                 predicted = self._fit_and_predict(arm, chosen, None, test, "cas", seed)
                 accuracy[name].append(balanced_accuracy(predicted, test.labels))
             self.context.reporter.progress("evaluate: train on synthetic", seed + 1, self.config.num_cas_seeds)
@@ -387,17 +376,6 @@ def _share(flags: NDArray[np.bool_]) -> Estimate:
     return Estimate(value=float(flags.mean()), ci_low=low, ci_high=high, n=len(flags))
 
 
-def _fidelity_of(real: NDArray[np.float32], fake: NDArray[np.float32]) -> dict[str, float]:
-    shares = prdc(real, fake, _NEIGHBOURS)
-    return {
-        "frechet_distance": frechet_distance(real, fake),
-        "precision": shares.precision,
-        "recall": shares.recall,
-        "density": shares.density,
-        "coverage": shares.coverage,
-    }
-
-
 def _accuracy_estimate(hits: NDArray[np.bool_], labels: NDArray[np.int64]) -> Estimate:
     """Return mean balanced accuracy with a normal 95 % interval over seeds and items, as in the verdict."""
     classes = np.unique(labels)
@@ -407,16 +385,3 @@ def _accuracy_estimate(hits: NDArray[np.bool_], labels: NDArray[np.int64]) -> Es
     half = 1.96 * float(np.sqrt(by_seed.var(ddof=1) / len(by_seed) + items))
     value = float(by_seed.mean())
     return Estimate(value=value, ci_low=value - half, ci_high=value + half, n=len(labels))
-
-
-def _common_counts(label_sets: Sequence[NDArray[np.int64]], num_classes: int) -> NDArray[np.int64]:
-    """Return per class the number that every set can give: equal n and equal class mix for all."""
-    counts = np.stack([np.bincount(labels, minlength=num_classes) for labels in label_sets])
-    return np.asarray(counts.min(0), np.int64)
-
-
-def _draw(labels: NDArray[np.int64], counts: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
-    """Return rows, `counts[k]` of class k, without replacement."""
-    return np.concatenate(
-        [generator.permutation(np.flatnonzero(labels == label))[:count] for label, count in enumerate(counts)]
-    ).astype(np.int64)
