@@ -66,6 +66,7 @@ def open_bench(context: Context, splits: DatasetSplits, embeddings: Embeddings, 
         TrainReference(
             train.ids,
             first_view(train.cells, splits.spec),
+            feature_rows(features, "feature"),
             feature_rows(features, "judge_feature"),
         ),
     )

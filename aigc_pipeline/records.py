@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aigc_pipeline.core.records import Record
-from aigc_pipeline.core.samples import ROLES, Role
+from aigc_pipeline.core.samples import ROLES, Mix, Role
 from aigc_pipeline.modalities import AnySpec
 
 Counts = dict[str, int]
@@ -117,6 +117,8 @@ class SynthesisPlan(Record):
     minutes: float = Field(ge=0)
     num_bytes: int = Field(ge=0)
     """Disk space to expect, candidates and published version together."""
+    with_classic: bool = False
+    """Also make varied real samples of generated classes, so that selection can choose between them."""
 
     def want(self) -> dict[str, int]:
         """Return the wanted number per class name."""
@@ -137,6 +139,19 @@ class Checkpoint(Record):
     """False where an earlier checkpoint still serves because the dataset has hardly grown."""
 
 
+class TradePoint(BaseModel):
+    """What a budget buys and costs, measured on the pilot at equal numbers, in the filter's own encoder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_share: float
+    """Budget K of rejection sampling; 1 keeps whatever the other gates let pass."""
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
 class Judge(Record):
     """Everything a verdict on a candidate depends on, fitted and frozen; and how good the critic is on unseen data."""
 
@@ -144,7 +159,10 @@ class Judge(Record):
     healthy: bool
     complaints: tuple[str, ...]
     """Why the critic may not filter by probability; empty when healthy."""
+    calibrator: str = "platt"
     ece: float | None
+    excess_ece: float | None = None
+    """ECE beyond what a perfect calibrator would show on average at this n; at most about 0.02 when calibrated."""
     brier: float | None
     auc: float | None
     z: float | None
@@ -161,6 +179,14 @@ class Judge(Record):
     """Distance under which a candidate counts as a copy of a training sample."""
     acceptance: dict[str, float]
     """Share of pilot candidates that passed every gate but the quota, per class."""
+    classic_acceptance: dict[str, float] = Field(default_factory=dict)
+    """The same for varied real samples of generated classes, where the plan wants both."""
+    trade: tuple[TradePoint, ...] = ()
+    """Precision against recall and coverage over budgets; empty where nothing was filtered by probability."""
+    keep_share: float | None = None
+    """The budget that was frozen; None without rejection sampling."""
+    relaxed_from: float | None = None
+    """The configured budget, where it only trimmed diversity and was raised."""
     state_sha256: str
 
 
@@ -233,6 +259,74 @@ class Verdict(BaseModel):
     loss_weight: float
 
 
+class Choice(BaseModel):
+    """What selection chose before the test set was read: the baseline, and which synthetic rows are added to it how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    baseline: str
+    mix: Mix
+    dose: float
+    """Share of synthetic rows in a training batch."""
+    loss_weight: float
+    classes: tuple[str, ...]
+    """Classes whose synthetic rows are used; the others lost recall on selection and get none."""
+    on_selection: bool
+    """False where selection is too small to choose: the defaults hold."""
+
+
+class DosePoint(BaseModel):
+    """One option that was tried on selection."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mix: Mix
+    dose: float
+    loss_weight: float
+    uplift: Estimate
+    """Balanced accuracy on selection minus that of the chosen baseline; the interval covers seeds and items."""
+
+
+class LearningPoint(BaseModel):
+    """The chosen baseline, trained on a share of the real samples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_real: int
+    accuracy: Estimate
+    """Balanced accuracy, or one class's recall, on test."""
+
+
+class Worth(BaseModel):
+    """How many more real samples would do what the synthetic ones did: the learning curve, turned around."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_name: str | None
+    """None for the whole set."""
+    real_samples: Estimate | None
+    """None where nothing is measurable; `sentence` says why."""
+    sentence: str
+    curve: tuple[LearningPoint, ...]
+
+
+class GroupOutcome(BaseModel):
+    """How one group fared: its share of accepted candidates, and recall on its test samples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attribute: str
+    """`class`, or a metadata column of the source."""
+    group: str
+    candidates: int
+    accepted: int
+    test_samples: int
+    recall_baseline: float | None
+    recall_with_synthetic: float | None
+    warning: str | None
+    """Set where the filter starves the group or its recall falls."""
+
+
 class EvalReport(Record):
     """Everything measured: fidelity in the judge encoder, train-on-synthetic accuracy, uplift and the verdict."""
 
@@ -240,7 +334,16 @@ class EvalReport(Record):
     """Keys are `<what>/<which set>`, e.g. `frechet_distance/after`."""
     arms: dict[str, Estimate]
     """Balanced accuracy on test per arm."""
+    arm_scores: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Accuracy, macro precision, macro recall and macro F1 on test per arm, in [0, 1]."""
+    choice: Choice | None = None
+    """None where nothing was accepted."""
+    doses: tuple[DosePoint, ...] = ()
+    """What was tried on selection, in order."""
     per_class: tuple[dict[str, str | int | float | None], ...]
+    worth: tuple[Worth, ...] = ()
+    """The whole set first, then per class; empty where not measured."""
+    groups: tuple[GroupOutcome, ...] = ()
     verdict: Verdict | None
     """None where nothing was accepted, so that there was nothing to test."""
     memorised: bool

@@ -80,6 +80,18 @@ _SCORES = (
         nullable=True,
     ),
     Column(
+        "train_distance_quantile",
+        pa.float32(),
+        "Share of unseen real samples that come as near to a training sample; at least 1/(n+1).",
+        nullable=True,
+    ),
+    Column(
+        "ood_p",
+        pa.float32(),
+        "Conformal p-value of being in distribution: share of unseen real samples that lie as far out.",
+        nullable=True,
+    ),
+    Column(
         "judge_distance",
         pa.float32(),
         "Distance to the nearest training sample in the judge encoder, which no gate reads.",
@@ -101,6 +113,15 @@ CANDIDATES: tuple[Column, ...] = (
         pa.float32(),
         "Distance to the nearest earlier candidate of its class.",
         nullable=True,
+    ),
+    Column(
+        "distinct_threshold", pa.float32(), "`nearest_earlier_distance` at or under this is a repeat.", nullable=True
+    ),
+    Column("class_have", pa.int64(), "Training samples of its class.", nullable=True),
+    Column(
+        "importance_weight",
+        pa.float32(),
+        "Loss weight by density ratio, 1 on average per class; 1 where `filter.importance` is off.",
     ),
     Column("class_want", pa.int64(), "How many accepted samples the plan wants of this class."),
     Column("accepted", pa.bool_(), "Passed every gate."),

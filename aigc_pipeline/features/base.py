@@ -63,6 +63,10 @@ class FittedEncoder:
             logits.append(self.network.head(torch.relu(raw)).cpu().numpy())
         return np.concatenate(features), np.concatenate(logits)
 
+    def linear_probe(self, num_classes: int) -> nn.Module:
+        """Return a network of these frozen features and a fresh linear layer."""
+        return _Probe(self, num_classes)
+
     def save(self, file: Path) -> None:
         """Write the weights."""
         write_atomically(file, weights_of(self.network))
@@ -75,6 +79,21 @@ class FittedEncoder:
         modality, device = modality_of(self.spec), self.network.mean.device
         for start in range(0, len(cells), _BATCH):
             yield modality.to_tensor(cells.slice(start, _BATCH), self.spec).to(device)
+
+
+class _Probe(nn.Module):
+    """Frozen, standardized features and a linear layer."""
+
+    def __init__(self, encoder: FittedEncoder, num_classes: int) -> None:
+        super().__init__()
+        self.features = encoder.network
+        self.linear = nn.Linear(len(encoder.network.mean), num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            features = (self.features.trunk(x) - self.features.mean) / self.features.spread
+        logits: Tensor = self.linear(features)
+        return logits
 
 
 class Encoder(Protocol):

@@ -2,39 +2,82 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aigc_pipeline.core.strict import Settings
-from aigc_pipeline.gates.base import Gate, Mask
+from aigc_pipeline.gates.base import FilterGate, Gate, Mask
 from aigc_pipeline.gates.class_quota import ClassQuota
 from aigc_pipeline.gates.cleaning import Duplicate, LabelConflict, Leakage
 from aigc_pipeline.gates.constant import Constant
 from aigc_pipeline.gates.distinct import Distinct
+from aigc_pipeline.gates.in_distribution import InDistribution
 from aigc_pipeline.gates.label_agreement import LabelAgreement
+from aigc_pipeline.gates.metropolis_hastings import MetropolisHastings
 from aigc_pipeline.gates.min_p_real import MinPReal
 from aigc_pipeline.gates.not_memorised import NotMemorised
 from aigc_pipeline.gates.rejection_sampling import RejectionSampling
 from aigc_pipeline.gates.size_limits import SizeLimits
+from aigc_pipeline.gates.top_share import TopShare
 
 AnyCleaningGate = Annotated[SizeLimits | Constant | LabelConflict | Leakage | Duplicate, Field(discriminator="kind")]
 AnyFilterGate = Annotated[
-    LabelAgreement | NotMemorised | Distinct | RejectionSampling | MinPReal, Field(discriminator="kind")
+    LabelAgreement
+    | InDistribution
+    | NotMemorised
+    | Distinct
+    | RejectionSampling
+    | MetropolisHastings
+    | TopShare
+    | MinPReal,
+    Field(discriminator="kind"),
 ]
-_MEMBERS: tuple[type[Gate], ...] = (
-    *(SizeLimits, Constant, LabelConflict, Leakage, Duplicate),
-    *(LabelAgreement, NotMemorised, Distinct, RejectionSampling, MinPReal, ClassQuota),
+_CLEANING: tuple[type[Gate], ...] = (SizeLimits, Constant, LabelConflict, Leakage, Duplicate)
+_FILTERING: tuple[type[FilterGate], ...] = (
+    *(LabelAgreement, InDistribution, NotMemorised, Distinct, RejectionSampling, MetropolisHastings, TopShare),
+    *(MinPReal, ClassQuota),
 )  # mypy proves that each meets the Protocol
+BY_PROBABILITY = ("rejection_sampling", "metropolis_hastings", "top_share", "min_p_real")
+"""Gates that rest on the critic."""
+
+
+class ImportanceWeights(Settings):
+    """Weights instead of rejection (Grover et al. 2019): nothing is thrown away, likely samples count more."""
+
+    power: float = Field(default=1.0, gt=0, le=1)
+    """Flattening: weight = ratio ** power."""
+    max_weight: float = Field(default=5.0, gt=1)
+    """Largest weight, in units of the mean."""
 
 
 class FilterPolicy(Settings):
     """The gates that candidates pass, in order. The class quota always comes last and is not listed."""
 
-    gates: tuple[AnyFilterGate, ...] = (LabelAgreement(), NotMemorised(), Distinct(), RejectionSampling())
-    """In order. `rejection_sampling` keeps a budget per class, `min_p_real` a plain threshold."""
+    gates: tuple[AnyFilterGate, ...] = (
+        LabelAgreement(),
+        InDistribution(),
+        NotMemorised(),
+        Distinct(),
+        RejectionSampling(),
+    )
+    """In order. `rejection_sampling` keeps a budget per class; `metropolis_hastings`, `top_share` and `min_p_real` are
+    other ways to use the critic."""
+    importance: ImportanceWeights | None = None
+    """Weight accepted samples by their density ratio instead of rejecting by it."""
+
+    @model_validator(mode="after")
+    def _ratio_counts_once(self) -> Self:
+        by_probability = [gate.kind for gate in self.gates if gate.kind in BY_PROBABILITY]
+        if self.importance is not None and by_probability:
+            msg = (
+                f"filter.importance weights by the same ratio that {', '.join(by_probability)} rejects by: it would "
+                "count twice. List filter.gates without it."
+            )
+            raise ValueError(msg)
+        return self
 
     def before_rejection(self) -> tuple[AnyFilterGate, ...]:
         """Return the gates that come before rejection sampling: its budget refers to their survivors."""
@@ -65,21 +108,27 @@ def count_reasons(reasons: Sequence[str | None]) -> dict[str, int]:
 
 
 __all__ = [
+    "BY_PROBABILITY",
     "AnyCleaningGate",
     "AnyFilterGate",
     "ClassQuota",
     "Constant",
     "Distinct",
     "Duplicate",
+    "FilterGate",
     "FilterPolicy",
     "Gate",
+    "ImportanceWeights",
+    "InDistribution",
     "LabelAgreement",
     "LabelConflict",
     "Leakage",
+    "MetropolisHastings",
     "MinPReal",
     "NotMemorised",
     "RejectionSampling",
     "SizeLimits",
+    "TopShare",
     "apply_gates",
     "count_reasons",
 ]

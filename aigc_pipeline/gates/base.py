@@ -1,5 +1,6 @@
 """What a gate is: columns in, keep mask out. Cleaning and filtering use the same shape; the caller counts and records."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -28,3 +29,18 @@ class Gate(Protocol):
             DataError: if a column it reads is missing.
         """
         ...
+
+
+class FilterGate(Gate, Protocol):
+    """A gate over candidates, which can also say in words why it decides as it does."""
+
+    def explain(self, row: Mapping[str, object]) -> str:
+        """Return one sentence with the numbers of one candidate and the limit they are held against."""
+        ...
+
+
+def show(value: object) -> str:
+    """Return a number with 3 digits; what is missing is said."""
+    if value is None or value != value:  # NaN differs from itself
+        return "not known"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

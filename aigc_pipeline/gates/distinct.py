@@ -1,12 +1,13 @@
 """Is this sample different from every earlier candidate of its class?"""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from aigc_pipeline.core.strict import Member
-from aigc_pipeline.gates.base import Mask
+from aigc_pipeline.gates.base import Mask, show
 
 
 class Distinct(Member):
@@ -18,3 +19,10 @@ class Distinct(Member):
     def judge(self, table: pa.Table) -> Mask:
         """Read `nearest_earlier_distance` and `distinct_threshold`."""
         return np.asarray(table["nearest_earlier_distance"].to_numpy() > table["distinct_threshold"].to_numpy())
+
+    def explain(self, row: Mapping[str, object]) -> str:
+        """Name distance and limit."""
+        return (
+            f"nearest_earlier_distance {show(row['nearest_earlier_distance'])} must be over "
+            f"{show(row['distinct_threshold'])}, the nearest that training samples come to one another"
+        )

@@ -1,5 +1,6 @@
 """Does an independent referee, trained on real data alone, see the class that was asked for?"""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from aigc_pipeline.core.strict import Member
-from aigc_pipeline.gates.base import Mask
+from aigc_pipeline.gates.base import Mask, show
 
 
 class LabelAgreement(Member):
@@ -28,3 +29,11 @@ class LabelAgreement(Member):
         agrees = predicted.to_numpy() == table["label"].to_numpy()
         likely = table["label_probability"].to_numpy() >= self.min_probability
         return np.asarray(np.where(table["class_have"].to_numpy() >= self.min_class_size, agrees, likely))
+
+    def explain(self, row: Mapping[str, object]) -> str:
+        """Name the referee's class and its probability for the requested one."""
+        large = f"classes of {self.min_class_size} training samples or more need the referee's first choice"
+        return (
+            f"the referee's first choice is class {show(row['label_predicted'])}, requested was {show(row['label'])} at "
+            f"probability {show(row['label_probability'])}; {large}, smaller ones {self.min_probability}"
+        )

@@ -1,5 +1,6 @@
 """A plain threshold on the calibrated probability of being real. Trims diversity; the report shows how much."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from aigc_pipeline.core.strict import Member
-from aigc_pipeline.gates.base import Mask
+from aigc_pipeline.gates.base import Mask, show
 
 
 class MinPReal(Member):
@@ -22,3 +23,7 @@ class MinPReal(Member):
         """Read `p_real`; where `accept_probability` is null no trusted critic exists, and every row passes."""
         is_blocked = np.isnan(table["accept_probability"].to_numpy())
         return np.asarray(is_blocked | (table["p_real"].to_numpy() >= self.threshold))
+
+    def explain(self, row: Mapping[str, object]) -> str:
+        """Name probability and limit."""
+        return f"p_real {show(row['p_real'])} must be at least {self.threshold}"

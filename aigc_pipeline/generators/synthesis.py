@@ -46,12 +46,18 @@ class Synthesizer:
     """Classes that are too small for the trained family and are varied instead."""
     device: torch.device
 
-    def orders(self, counts: Mapping[int, int], *names: str | int, root: int) -> list[Order]:
-        """Return `counts[label]` orders per label; sample i of a class is the same whatever the counts are."""
+    def orders(self, counts: Mapping[int, int], *names: str | int, root: int, varied_only: bool = False) -> list[Order]:
+        """Return `counts[label]` orders per label; sample i of a class is the same whatever the counts are.
+
+        Args:
+            names: what the samples are for; part of their seeds.
+            varied_only: vary real samples in every class, also where the trained family would generate.
+        """
         orders: list[Order] = []
         for label, count in sorted(counts.items()):
             rows = np.flatnonzero(self.train.labels == label)
-            origin: Origin = "classic" if label in self.varied_labels else self.generator.origin
+            is_varied = varied_only or label in self.varied_labels
+            origin: Origin = "classic" if is_varied else self.generator.origin
             parents = _even_draw(rows, count, root, label) if origin == "classic" else np.full(count, -1)
             seeds = [seed_for(root, "sample", *names, label, i) for i in range(count)]
             orders += [Order(label, seed, origin, int(p)) for seed, p in zip(seeds, parents, strict=True)]

@@ -1,9 +1,10 @@
-"""The downstream model: a small network from scratch, trained by an arm's rules and read on untouched samples.
+"""The downstream model: a network trained by an arm's rules and read on untouched samples.
 
-Arms differ only in their loss and in whether synthetic rows are mixed in. All take the same number of optimizer steps
-and the same classic variation: with epochs instead of steps held equal, synthetic data looks ten points better than it is.
+Arms differ in their loss, in how real rows are drawn, and in whether synthetic rows are mixed in. All take the same
+number of optimizer steps: with epochs instead of steps held equal, synthetic data looks ten points better than it is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import SampleSpec
+from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.data.loader import LabelledCells, concatenate
+from aigc_pipeline.metrics.smote import smote
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.training.loop import Batch, LoopSettings, Networks, Phase, Sampler, TrainingData, train
 from aigc_pipeline.training.samplers import ClassPower, Mixed
@@ -35,6 +38,12 @@ class Arm:
     loss: Loss
     dose: float = 0.0
     loss_weight: float = 1.0
+    is_varied: bool = True
+    """Vary every row anew each time it is shown (classic augmentation)."""
+    is_resampled: bool = False
+    """Draw real rows so that every class comes equally often."""
+    is_oversampled: bool = False
+    """Bring every class up to the largest by SMOTE first."""
 
 
 @dataclass(frozen=True)
@@ -55,28 +64,60 @@ def fit_downstream(
     spec: SampleSpec,
     num_classes: int,
     budget: Budget,
+    build: Callable[[], nn.Module] | None = None,
+    importance: NDArray[np.float32] | None = None,
 ) -> nn.Module:
-    """Train one network; returns it in evaluation mode."""
+    """Train one network; returns it in evaluation mode.
+
+    Args:
+        build: makes the network `[n, *shape] -> [n, classes]`; the modality's small one from scratch by default.
+        importance: `[len(synthetic)]`: further loss weights of synthetic rows, 1 on average.
+    """
     modality, device = modality_of(spec), budget.device
-    uses_synthetic = synthetic is not None and arm.dose > 0
-    rows = concatenate(real, synthetic) if uses_synthetic and synthetic is not None else real
-    labels = torch.from_numpy(rows.labels).to(device)
-    weights = torch.ones(len(rows), device=device)
-    sampler: Sampler = ClassPower(labels, 1.0)
-    if uses_synthetic:
-        weights[len(real) :] = arm.loss_weight
-        sampler = Mixed((len(real), len(rows) - len(real)), (1 - arm.dose, arm.dose))
+    if arm.is_oversampled:
+        real = concatenate(real, smote(real, spec, num_classes, numpy_generator(budget.seed, "smote")))
+    rows, sampler, weights = _batches(arm, real, synthetic, importance, device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(budget.seed)
-        network = modality.network(spec, num_classes).to(device)
-    objective = _Objective(spec, arm.loss, torch.from_numpy(class_prior(arm, real, synthetic, num_classes)).to(device))
+        network = (build() if build else modality.network(spec, num_classes)).to(device)
+    prior = torch.from_numpy(class_prior(arm, real, synthetic, num_classes)).to(device)
     train(
         {"model": network},
-        [Phase("model", ("model",), objective, Cosine(_LEARNING_RATE, 0.0), weight_decay=_WEIGHT_DECAY)],
-        TrainingData(modality.to_tensor(rows.cells, spec).to(device), labels, sampler, weights),
+        [
+            Phase(
+                "model",
+                ("model",),
+                _Objective(spec, arm, prior),
+                Cosine(_LEARNING_RATE, 0.0),
+                weight_decay=_WEIGHT_DECAY,
+            )
+        ],
+        TrainingData(
+            modality.to_tensor(rows.cells, spec).to(device), torch.from_numpy(rows.labels).to(device), sampler, weights
+        ),
         LoopSettings(budget.total_samples, budget.batch_size, budget.seed),
     )
     return network.eval()
+
+
+def _batches(
+    arm: Arm,
+    real: LabelledCells,
+    synthetic: LabelledCells | None,
+    importance: NDArray[np.float32] | None,
+    device: torch.device,
+) -> tuple[LabelledCells, Sampler, Float[Tensor, " n"]]:
+    """Return all rows, how batches are drawn from them, and their loss weights."""
+    from_real = ClassPower(torch.from_numpy(real.labels).to(device), 0.0 if arm.is_resampled else 1.0)
+    if synthetic is None or arm.dose == 0:
+        return real, from_real, torch.ones(len(real), device=device)
+    rows = concatenate(real, synthetic)
+    weights = torch.ones(len(rows), device=device)
+    weights[len(real) :] = arm.loss_weight
+    if importance is not None:
+        weights[len(real) :] *= torch.from_numpy(importance).to(device)
+    from_synthetic = ClassPower(torch.from_numpy(synthetic.labels).to(device), 1.0)
+    return rows, Mixed((from_real, from_synthetic), (1 - arm.dose, arm.dose)), weights
 
 
 @torch.no_grad()
@@ -93,7 +134,8 @@ def class_prior(
     arm: Arm, real: LabelledCells, synthetic: LabelledCells | None, num_classes: int
 ) -> NDArray[np.float32]:
     """Return the class shares that the loss effectively sees, `[classes]`: real and synthetic mixed by dose and weight."""
-    shares = real.class_counts(num_classes) / len(real)
+    counts = real.class_counts(num_classes)
+    shares = (counts > 0) / np.count_nonzero(counts) if arm.is_resampled else counts / len(real)
     if synthetic is not None and arm.dose > 0:
         mixed = synthetic.class_counts(num_classes) / len(synthetic)
         shares = (1 - arm.dose) * shares + arm.dose * arm.loss_weight * mixed
@@ -101,18 +143,20 @@ def class_prior(
 
 
 class _Objective:
-    """Weighted cross-entropy on varied samples, with the class prior taken into account as the arm says."""
+    """Weighted cross-entropy, with the class prior taken into account as the arm says."""
 
-    def __init__(self, spec: SampleSpec, loss: Loss, prior: Float[Tensor, " k"]) -> None:
-        self.spec, self.modality, self.loss, self.prior = spec, modality_of(spec), loss, prior.clamp_min(1e-6)
+    def __init__(self, spec: SampleSpec, arm: Arm, prior: Float[Tensor, " k"]) -> None:
+        self.spec, self.modality, self.arm, self.prior = spec, modality_of(spec), arm, prior.clamp_min(1e-6)
 
     def __call__(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        variation = self.modality.draw_variation(len(batch.x), batch.rng, self.spec)
-        logits = networks["model"](self.modality.vary(batch.x, variation, self.spec))
+        x = batch.x
+        if self.arm.is_varied:
+            x = self.modality.vary(x, self.modality.draw_variation(len(x), batch.rng, self.spec), self.spec)
+        logits = networks["model"](x)
         weights = batch.weights
-        if self.loss == "balanced_softmax":  # Ren et al. 2020, Eq. 3
+        if self.arm.loss == "balanced_softmax":  # Ren et al. 2020, Eq. 3
             logits = logits + self.prior.log()
-        if self.loss == "class_weights":
+        if self.arm.loss == "class_weights":
             weights = weights / (self.prior[batch.labels] * len(self.prior))
         losses = F.cross_entropy(logits, batch.labels, reduction="none")
         return (losses * weights).sum() / weights.sum(), {}

@@ -42,10 +42,8 @@ def decide(
         labels: class of each test item, `[items]`.
         opening: how often this test set has been asked, this time included; at least 1.
     """
-    difference = treated.astype(np.float64) - baseline.astype(np.float64)
-    delta, error, freedom = _estimate(difference, labels)
     alpha = spend_alpha(opening)
-    critical = float(t.ppf(1 - alpha / 2, freedom))
+    delta, error, critical = paired_difference(baseline, treated, labels, alpha)
     low, high = delta - critical * error, delta + critical * error
     detectable = (critical + float(norm.ppf(_POWER))) * error
     outcome = _outcome(low, high)
@@ -53,7 +51,7 @@ def decide(
         outcome=outcome,
         sentence=_sentence(outcome, delta, low, high, detectable, baseline_name),
         baseline=baseline_name,
-        uplift=Estimate(value=delta, ci_low=low, ci_high=high, n=difference.shape[1]),
+        uplift=Estimate(value=delta, ci_low=low, ci_high=high, n=len(labels)),
         standard_error=error,
         smallest_detectable=detectable,
         alpha=alpha,
@@ -61,6 +59,14 @@ def decide(
         dose=dose,
         loss_weight=loss_weight,
     )
+
+
+def paired_difference(
+    baseline: NDArray[np.bool_], treated: NDArray[np.bool_], labels: NDArray[np.int64], alpha: float = ALPHA
+) -> tuple[float, float, float]:
+    """Return Delta, its standard error and the critical value of a two-sided interval; arguments as for `decide`."""
+    delta, error, freedom = _estimate(treated.astype(np.float64) - baseline.astype(np.float64), labels)
+    return delta, error, float(t.ppf(1 - alpha / 2, freedom))
 
 
 def _estimate(difference: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float, float]:

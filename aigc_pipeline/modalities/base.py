@@ -84,8 +84,11 @@ class Modality(Protocol[S]):
         """Return a PNG of the samples in rows of `columns`, for progress; None where a picture makes no sense."""
         ...
 
-    def network(self, spec: S, out_features: int) -> nn.Module:
-        """Return the default small network `[n, *shape] -> [n, out_features]`: encoder, referee, downstream model."""
+    def network(self, spec: S, out_features: int, *, is_large: bool = False) -> nn.Module:
+        """Return a network `[n, *shape] -> [n, out_features]`: encoder, referee, downstream model.
+
+        The small one suits a CPU; the large one a GPU. Neither has batch statistics.
+        """
         ...
 
     def draw_variation(self, num_samples: int, generator: torch.Generator, spec: S) -> Variation:

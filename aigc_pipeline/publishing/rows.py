@@ -61,7 +61,7 @@ def synthetic_rows(
             "split": ["train"] * n,
             "role": ["train"] * n,
             "recommended": [recommended] * n,
-            "weight": np.full(n, weight, np.float32),
+            "weight": (weight * accepted["importance_weight"].to_numpy()).astype(np.float32),
             "sha256": hashes,
         },
     )

@@ -15,10 +15,11 @@ from aigc_pipeline.features.views import view_blocks
 from aigc_pipeline.scorers.base import FloatArray, JudgeState, Scorer, ScoringBatch, TrainReference
 from aigc_pipeline.scorers.critic import Critic
 from aigc_pipeline.scorers.discriminator import Discriminator
+from aigc_pipeline.scorers.in_distribution import InDistribution
 from aigc_pipeline.scorers.label_agreement import Referee
 from aigc_pipeline.scorers.nearest_train import NearestTrain
 
-SCORERS: tuple[Scorer, ...] = (Discriminator(), Critic(), Referee(), NearestTrain())
+SCORERS: tuple[Scorer, ...] = (Discriminator(), Critic(), Referee(), InDistribution(), NearestTrain())
 _FAR = np.float32(1e9)
 
 

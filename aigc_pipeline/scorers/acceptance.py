@@ -1,11 +1,21 @@
-"""Optimal budgeted rejection sampling (Verine et al. 2023): the acceptance that is best for every f-divergence at a budget.
+"""Two ways to accept by the density ratio r = p/q at a budget K, each with one constant per class, frozen on a pilot.
 
-Accept with probability a(x) = min(1, c r(x)), r the density ratio p/q, c such that the mean over the generator's own
-samples is the budget K. c is solved per class on a pilot pool, once, and frozen.
+Optimal budgeted rejection (Verine et al. 2023): accept with probability min(1, c r), best for every f-divergence.
+Discriminator rejection (Azadi et al. 2018, Eq. 8): accept with probability sigmoid(F(r) - gamma).
+Either constant is such that the mean over the generator's own samples is K.
 """
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit
+
+Rule = Literal["optimal", "discriminator"]
+Floats = NDArray[np.float64]
+_EPSILON = 1e-8
+_WIDEST = 200.0
 
 
 def solve_acceptance(ratio: NDArray[np.floating], keep_share: float) -> float:
@@ -25,7 +35,30 @@ def solve_acceptance(ratio: NDArray[np.floating], keep_share: float) -> float:
     return float(c[np.argmax(is_consistent)])
 
 
-def acceptance_probability(ratio: NDArray[np.floating], constant: NDArray[np.floating]) -> NDArray[np.float64]:
+def acceptance_probability(ratio: NDArray[np.floating], constant: NDArray[np.floating]) -> Floats:
     """Return min(1, c r); an infinite c accepts every positive ratio."""
     with np.errstate(invalid="ignore"):
         return np.where(np.isinf(constant), (ratio > 0).astype(float), np.minimum(1.0, constant * ratio))
+
+
+def solve_discriminator(log_ratio: Floats, keep_share: float, peak: float) -> float:
+    """Return gamma with mean(sigmoid(F - gamma)) == keep_share; minus infinity for a budget of 1."""
+    if keep_share >= 1:
+        return float("-inf")
+    lifted = _lifted(log_ratio, np.full(len(log_ratio), peak))
+
+    def excess(gamma: float) -> float:
+        return float(expit(lifted - gamma).mean() - keep_share)
+
+    return float(brentq(excess, -_WIDEST, _WIDEST, xtol=1e-12))
+
+
+def discriminator_probability(log_ratio: Floats, gamma: Floats, peak: Floats) -> Floats:
+    """Return sigmoid(F - gamma); `peak` is the largest log ratio seen on the pilot, `[n]` as all arguments."""
+    return np.asarray(expit(_lifted(log_ratio, peak) - gamma), np.float64)
+
+
+def _lifted(log_ratio: Floats, peak: Floats) -> Floats:
+    """Return F = d - d_max - log(1 - exp(d - d_max - epsilon)), d clipped at d_max."""
+    below = np.minimum(log_ratio - peak, 0.0)
+    return np.asarray(below - np.log(-np.expm1(below - _EPSILON)), np.float64)

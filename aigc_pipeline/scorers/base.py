@@ -41,16 +41,33 @@ class JudgeState:
     d_offset: NDArray[np.float64]
     """`[classes]`: what a relativistic loss leaves undefined, taken out before the critic reads the logit."""
     d_scale: float
-    platt_slope: float
-    platt_intercept: float
+    calibrator: str
+    """Kind of the calibrator that `calibration` belongs to."""
+    calibration: NDArray[np.float64]
+    """Its global parameters, `[p]`."""
+    class_calibration: NDArray[np.float64]
+    """`[classes, q]`: parameters per class, padded with NaN."""
+    class_share: NDArray[np.float64]
+    """`[classes]`: how much a class's own calibrator counts against the global one, in [0, 1]."""
     log_mean_ratio: NDArray[np.float64]
     """`[classes]`: log of the mean ratio over pilot fakes; subtracted, so that ratios average 1 per class."""
     acceptance_constant: NDArray[np.float64]
-    """`[classes]`: c of optimal budgeted rejection sampling, frozen on the pilot."""
+    """`[classes]`: the acceptance rule's constant, frozen on the pilot."""
+    acceptance_peak: NDArray[np.float64]
+    """`[classes]`: largest log ratio on the pilot; only the discriminator rule reads it."""
+    acceptance_rule: str
+    min_p_real: float
+    """Acceptance is 0 below."""
     filters_by_probability: bool
     holdout_logits: NDArray[np.float64]
     """Sorted out-of-fold calibrated logits of hold-out reals."""
+    is_varied: NDArray[np.bool_]
+    """`[classes]`: classes whose pilot was varied from real samples. The critic judges the method of the pilot alone."""
     temperature: float
+    holdout_distances: NDArray[np.float64]
+    """Sorted near-copy distances of hold-out reals to the training split."""
+    holdout_outlyingness: NDArray[np.float64]
+    """Sorted distances of hold-out reals to their k-th training neighbour in the encoder."""
     copy_threshold: float
     distinct_threshold: float
     class_have: NDArray[np.int64]
@@ -61,6 +78,10 @@ class JudgeState:
             arrays: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
             np.savez(handle, **arrays)
         return content_sha256(file.read_bytes())
+
+    def judges(self, batch: ScoringBatch) -> NDArray[np.bool_]:
+        """Return which rows the critic can judge: those made by the method that its class's pilot was made by."""
+        return np.asarray((batch.parents < 0) | self.is_varied[batch.labels])
 
     @classmethod
     def load(cls, file: Path) -> "JudgeState":
@@ -77,6 +98,8 @@ class TrainReference:
     ids: list[str]
     view: FloatArray
     """The modality's first view, `[n, d]`."""
+    features: FloatArray
+    """In the encoder, `[n, d]`."""
     judge_features: FloatArray
 
 
@@ -89,3 +112,8 @@ class Scorer(Protocol):
     def score(self, batch: ScoringBatch, state: JudgeState, reference: TrainReference) -> Columns:
         """Return one array per column, `[n]`; NaN only where the column may be null."""
         ...
+
+
+def percentile(values: NDArray[np.floating], holdout: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return (1 + #{h <= v}) / (n + 1) against sorted hold-out values, a conformal p-value: small means lower than theirs."""
+    return (1 + np.searchsorted(holdout, values, side="right")) / (len(holdout) + 1)

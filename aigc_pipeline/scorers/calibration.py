@@ -1,31 +1,11 @@
-"""From scores to probabilities, and how well that went.
-
-The relativistic loss leaves D's zero undefined, so slope *and* intercept are fitted (Platt 1999). All statistics take sample weights; a prior of 1/2 is a matter of weights.
-"""
+"""How well probabilities mean what they say. All statistics take sample weights; a prior of 1/2 is a matter of weights."""
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit
 
 Floats = NDArray[np.float64]
 _BINS = 10
-
-
-def fit_platt(scores: Floats, is_real: NDArray[np.bool_], weights: Floats) -> tuple[float, float]:
-    """Return slope and intercept that minimize the weighted log loss of sigmoid(slope * score + intercept)."""
-    target = is_real.astype(np.float64)
-    scale = max(float(scores.std()), 1e-12)
-    z = scores / scale
-
-    def loss(parameters: Floats) -> tuple[float, Floats]:
-        logit = parameters[0] * z + parameters[1]
-        value = np.sum(weights * (np.logaddexp(0, logit) - target * logit)) / weights.sum()
-        residual = weights * (expit(logit) - target) / weights.sum()
-        return float(value), np.array([np.sum(residual * z), np.sum(residual)])
-
-    result = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
-    return float(result.x[0] / scale), float(result.x[1])
+_SIMULATED_LABEL_SETS = 200
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
@@ -56,6 +36,24 @@ def expected_calibration_error(p: Floats, is_real: NDArray[np.bool_], weights: F
     return float(error / weights.sum())
 
 
+def excess_calibration_error(p: Floats, is_real: NDArray[np.bool_], fake_weights: Floats, *, seed: int) -> float:
+    """Return ECE minus what it would be on average if every p were true, at this n and these weights.
+
+    A perfect calibrator shows an ECE well above 0 on few samples; 200 draws of labels from p itself measure how much.
+
+    Args:
+        fake_weights: weight of a fake of the row's class, for every row; a real one weighs 1.
+    """
+    generator = np.random.default_rng(seed)
+    chance = fake_weights * p / (fake_weights * p + 1 - p)  # prior 1/2 to the prior of this sample
+    drawn = []
+    for _ in range(_SIMULATED_LABEL_SETS):
+        is_drawn = generator.random(len(p)) < chance
+        drawn.append(expected_calibration_error(p, is_drawn, np.where(is_drawn, 1.0, fake_weights)))
+    weights = np.where(is_real, 1.0, fake_weights)
+    return expected_calibration_error(p, is_real, weights) - float(np.mean(drawn))
+
+
 def reliability_curve(p: Floats, is_real: NDArray[np.bool_], weights: Floats) -> tuple[tuple[float, float, int], ...]:
     """Return (mean probability, observed share of reals, samples) of every bin that has samples."""
     bins = np.minimum((p * _BINS).astype(int), _BINS - 1)
@@ -69,9 +67,15 @@ def reliability_curve(p: Floats, is_real: NDArray[np.bool_], weights: Floats) ->
     )
 
 
-def z_statistic(p: Floats, is_real: NDArray[np.bool_], weights: Floats) -> float:
-    """Return Turner's Z (Turner et al. 2019): sum w (y - p) / sqrt(sum w^2 p (1 - p)); within +-2 when calibrated."""
-    variance = np.sum(weights**2 * p * (1 - p))
+def z_statistic(p: Floats, is_real: NDArray[np.bool_], fake_weights: Floats) -> float:
+    """Return Turner's Z (Turner et al. 2019): weighted sum of (y - p) over its standard deviation; within +-2 if calibrated.
+
+    Args:
+        fake_weights: weight of a fake of the row's class, for every row; a real one weighs 1. The variance of a row's
+            term, taken over its own label at the sample's prior, is then fake_weight * p * (1 - p).
+    """
+    weights = np.where(is_real, 1.0, fake_weights)
+    variance = np.sum(fake_weights * p * (1 - p))
     return float(np.sum(weights * (is_real - p)) / np.sqrt(max(variance, 1e-300)))
 
 

@@ -1,4 +1,4 @@
-"""The post-hoc critic: L2 logistic regression on encoder features and D's logit, Platt-calibrated on out-of-fold scores.
+"""The post-hoc critic: L2 logistic regression on encoder features and D's logit, calibrated on out-of-fold scores.
 
 Why not D alone: it memorises its training samples, a relativistic loss gives it no zero and a free offset per class,
 and a critic fitted afterwards separates better (filter-eval, section 1.3). Not on raw cells: there it hunts texture.
@@ -9,12 +9,13 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from aigc_pipeline.scorers.acceptance import acceptance_probability
-from aigc_pipeline.scorers.base import Columns, JudgeState, ScoringBatch, TrainReference
-from aigc_pipeline.scorers.calibration import fit_platt
+from aigc_pipeline.scorers.acceptance import acceptance_probability, discriminator_probability
+from aigc_pipeline.scorers.base import Columns, JudgeState, ScoringBatch, TrainReference, percentile
+from aigc_pipeline.scorers.calibrators import CALIBRATORS, calibrated
 
 LOG_RATIO_LIMIT = 8.0
 _INVERSE_PENALTY = 0.1
@@ -23,31 +24,29 @@ _FOLDS = 5
 
 @dataclass(frozen=True)
 class FittedCritic:
-    """Weights of the refitted critic and calibrated out-of-fold logits of the rows it was fitted on."""
+    """Weights of the critic and raw out-of-fold scores of the rows it was fitted on."""
 
     weights: NDArray[np.float64]
     bias: float
-    slope: float
-    intercept: float
     out_of_fold: NDArray[np.float64]
 
 
 def fit_critic(
     features: NDArray[np.floating], is_real: NDArray[np.bool_], weights: NDArray[np.float64], *, seed: int
 ) -> FittedCritic:
-    """Fit with 5-fold cross-fitting.
+    """Fit 5 models, each without one fold; the critic is their mean, so that its scores have the scale of theirs.
 
     Args:
         features: `[n, d]`, standardized.
         weights: sample weights under which reals and fakes of each class weigh the same, so that the prior is 1/2.
     """
-    raw = np.zeros(len(features))
+    raw, models = np.zeros(len(features)), []
     for fit, held_out in StratifiedKFold(_FOLDS, shuffle=True, random_state=seed % 2**32).split(features, is_real):
         model = _logistic(features[fit], is_real[fit], weights[fit])
         raw[held_out] = model.decision_function(features[held_out])
-    slope, intercept = fit_platt(raw, is_real, weights)
-    final = _logistic(features, is_real, weights)
-    return FittedCritic(final.coef_[0], float(final.intercept_[0]), slope, intercept, slope * raw + intercept)
+        models.append(model)
+    mean = np.mean([model.coef_[0] for model in models], axis=0)
+    return FittedCritic(mean, float(np.mean([model.intercept_[0] for model in models])), raw)
 
 
 def class_balanced_weights(labels: NDArray[np.int64], is_real: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -55,10 +54,15 @@ def class_balanced_weights(labels: NDArray[np.int64], is_real: NDArray[np.bool_]
 
     Fakes of a class without reals get weight 0: there is nothing to compare them with.
     """
+    num_fakes = np.bincount(labels[~is_real], minlength=int(labels.max()) + 1)
+    return np.where(is_real, (num_fakes > 0)[labels].astype(float), fake_weights(labels, is_real))
+
+
+def fake_weights(labels: NDArray[np.int64], is_real: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return, for every row, reals over fakes of its class: what a fake of that class weighs, `[n]`."""
     num_classes = int(labels.max()) + 1
     real, fake = (np.bincount(labels[side], minlength=num_classes) for side in (is_real, ~is_real))
-    per_fake = np.divide(real, fake, out=np.zeros(num_classes), where=fake > 0)
-    return np.where(is_real, (fake > 0)[labels].astype(float), per_fake[labels])
+    return np.divide(real, fake, out=np.zeros(num_classes), where=fake > 0)[labels]
 
 
 def critic_inputs(batch: ScoringBatch, state: JudgeState) -> NDArray[np.float64]:
@@ -79,7 +83,14 @@ def center_logit(
 def calibrated_logit(batch: ScoringBatch, state: JudgeState) -> NDArray[np.float64]:
     """Return log p/q before normalization, unclipped."""
     raw = critic_inputs(batch, state) @ state.critic_weights + state.critic_bias
-    return state.platt_slope * raw + state.platt_intercept
+    return calibrate_scores(raw, batch.labels, state)
+
+
+def calibrate_scores(raw: NDArray[np.float64], labels: NDArray[np.int64], state: JudgeState) -> NDArray[np.float64]:
+    """Return calibrated log odds of raw critic scores."""
+    return calibrated(
+        CALIBRATORS[state.calibrator], raw, labels, state.calibration, state.class_calibration, state.class_share
+    )
 
 
 def log_ratio(batch: ScoringBatch, state: JudgeState) -> NDArray[np.float64]:
@@ -89,7 +100,10 @@ def log_ratio(batch: ScoringBatch, state: JudgeState) -> NDArray[np.float64]:
 
 
 class Critic:
-    """Adds `p_real`, `log_density_ratio`, `real_percentile` and `accept_probability`; all null without a critic."""
+    """Adds `p_real`, `log_density_ratio`, `real_percentile` and `accept_probability`.
+
+    All are null without a critic, and for rows that another method made than its class's pilot.
+    """
 
     columns: ClassVar[tuple[str, ...]] = ("p_real", "log_density_ratio", "real_percentile", "accept_probability")
 
@@ -99,19 +113,32 @@ class Critic:
         if not len(state.critic_weights):
             return {name: np.full(len(batch.labels), np.nan) for name in self.columns}
         logit = calibrated_logit(batch, state)
-        normalized = log_ratio(batch, state)
-        accept = acceptance_probability(np.exp(normalized), state.acceptance_constant[batch.labels])
-        return {
-            "p_real": 1 / (1 + np.exp(-np.clip(logit, -50, 50))),
-            "log_density_ratio": normalized,
+        columns = {
+            "p_real": p_of(logit),
+            "log_density_ratio": log_ratio(batch, state),
             "real_percentile": percentile(logit, state.holdout_logits),
-            "accept_probability": accept if state.filters_by_probability else np.full(len(accept), np.nan),
+            "accept_probability": accept_probability(batch, state),
         }
+        judged = state.judges(batch)
+        return {name: np.where(judged, values, np.nan) for name, values in columns.items()}
 
 
-def percentile(logit: NDArray[np.float64], holdout: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (1 + #{h <= s}) / (n + 1), a conformal p-value: small means less real-looking than unseen reals."""
-    return (1 + np.searchsorted(holdout, logit, side="right")) / (len(holdout) + 1)
+def accept_probability(batch: ScoringBatch, state: JudgeState) -> NDArray[np.float64]:
+    """Return the probability with which rejection sampling accepts; NaN where the critic may not filter."""
+    if not state.filters_by_probability:
+        return np.full(len(batch.labels), np.nan)
+    normalized, constant = log_ratio(batch, state), state.acceptance_constant[batch.labels]
+    accept = (
+        discriminator_probability(normalized, constant, state.acceptance_peak[batch.labels])
+        if state.acceptance_rule == "discriminator"
+        else acceptance_probability(np.exp(normalized), constant)
+    )
+    return np.where(p_of(calibrated_logit(batch, state)) >= state.min_p_real, accept, 0.0)
+
+
+def p_of(logit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability of log odds."""
+    return np.asarray(expit(np.clip(logit, -50, 50)), np.float64)
 
 
 def _logistic(

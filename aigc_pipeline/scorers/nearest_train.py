@@ -5,21 +5,28 @@ from typing import ClassVar
 import numpy as np
 
 from aigc_pipeline.features.neighbours import nearest, nearest_over_views
-from aigc_pipeline.scorers.base import Columns, JudgeState, ScoringBatch, TrainReference
+from aigc_pipeline.scorers.base import Columns, JudgeState, ScoringBatch, TrainReference, percentile
 
 
 class NearestTrain:
-    """Adds `train_distance`, `nearest_train_id`, `copy_threshold` and `judge_distance`. A declared parent is left out."""
+    """Adds distance, its quantile among hold-out reals, neighbour and threshold. A declared parent is left out."""
 
-    columns: ClassVar[tuple[str, ...]] = ("train_distance", "nearest_train_id", "copy_threshold", "judge_distance")
+    columns: ClassVar[tuple[str, ...]] = (
+        "train_distance",
+        "train_distance_quantile",
+        "nearest_train_id",
+        "copy_threshold",
+        "judge_distance",
+    )
 
     def score(self, batch: ScoringBatch, state: JudgeState, reference: TrainReference) -> Columns:
-        """Return the four columns."""
+        """Return the five columns."""
         exclude = batch.parents if (batch.parents >= 0).any() and len(reference.ids) > 1 else None
         distance, row = nearest_over_views(batch.view_blocks(), reference.view, exclude=exclude)
         judge_distance, _ = nearest(batch.judge_features, reference.judge_features, 1, exclude=exclude)
         return {
             "train_distance": distance,
+            "train_distance_quantile": percentile(distance, state.holdout_distances),
             "nearest_train_id": [reference.ids[i] for i in row],
             "copy_threshold": np.full(len(distance), state.copy_threshold),
             "judge_distance": judge_distance[:, 0],

@@ -1,33 +1,55 @@
 """Measure fidelity in the judge encoder, train-on-synthetic accuracy, and uplift: the verdict that publishing obeys.
 
 The test role is read here alone: for train-on-synthetic accuracy and for the one comparison of the verdict. Baseline,
-dose and weight are fixed before, on the selection role.
+mix, dose, weight and classes are fixed before, on the selection role.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import nn
 
 from aigc_pipeline.core.context import Context
-from aigc_pipeline.core.samples import Role
+from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.core.samples import Mix, Role
 from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.loader import LabelledCells, concatenate, from_table, load_cells
+from aigc_pipeline.data.mixing import mixed_rows, mixes
 from aigc_pipeline.data.shards import read_shards, read_table
+from aigc_pipeline.features import FittedEncoder
 from aigc_pipeline.features.neighbours import nearest, nearest_over_views
 from aigc_pipeline.features.views import first_view, view_blocks
 from aigc_pipeline.loading import feature_rows, open_encoder
-from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit_downstream, predict
+from aigc_pipeline.metrics.classification import scores_of
+from aigc_pipeline.metrics.downstream import Arm
 from aigc_pipeline.metrics.fidelity import NEIGHBOURS, LabelledFeatures, common_counts, compare, draw
-from aigc_pipeline.metrics.memorisation import Copying, copying, wilson_interval
+from aigc_pipeline.metrics.memorisation import Copying, copying
+from aigc_pipeline.metrics.screening import Limits, Screening, screen
+from aigc_pipeline.metrics.uplift import (
+    BASELINES,
+    FOR_BALANCED,
+    Options,
+    Pool,
+    Trials,
+    accuracy_estimate,
+    choose_baseline,
+    choose_option,
+    copies_of,
+    default_choice,
+)
 from aigc_pipeline.metrics.verdict import decide
+from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.records import (
     CandidateSet,
+    Choice,
     DatasetSplits,
+    DosePoint,
     Embeddings,
     Estimate,
     EvalReport,
@@ -38,14 +60,9 @@ from aigc_pipeline.records import (
 )
 from aigc_pipeline.training.devices import device_of
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 _QUOTA = "class_quota"
 _BALANCED_RATIO = 1.05
-_BASELINES = (
-    Arm("real_and_classic", "cross_entropy"),
-    Arm("class_weights", "class_weights"),
-    Arm("balanced_softmax", "balanced_softmax"),
-)
 
 
 class EvaluateConfig(Settings):
@@ -57,12 +74,18 @@ class EvaluateConfig(Settings):
     """Samples per downstream training; None means 60 per real sample within 20,000 .. 200,000."""
     batch_size: int = Field(default=64, ge=4)
     """Rows per optimizer step."""
-    dose: float = Field(default=0.25, gt=0, lt=1)
-    """Share of synthetic rows in a batch where selection cannot choose."""
-    loss_weight: float = Field(default=0.5, gt=0, le=1)
-    """Loss weight of synthetic rows."""
+    network: Literal["auto", "small", "large", "linear_probe"] = "auto"
+    """The downstream model. `small` and `large` start from scratch; `auto` takes the large one on a GPU.
+    `linear_probe` is a linear layer on the judge encoder's features, which must not have been trained with labels: on
+    features trained with the same labels, nothing could be gained."""
     doses: tuple[float, ...] = (0.1, 0.25, 0.5)
-    """What selection chooses from."""
+    """Shares of synthetic rows in a batch that selection chooses from."""
+    dose: float = Field(default=0.25, gt=0, lt=1)
+    """The dose where selection cannot choose."""
+    loss_weights: tuple[float, ...] = (0.25, 0.5, 1.0)
+    """Loss weights of synthetic rows that selection chooses from."""
+    loss_weight: float = Field(default=0.5, gt=0, le=1)
+    """The loss weight where selection cannot choose, and while it chooses a dose."""
     min_selection: int = Field(default=300, ge=1)
     """Fewer selection samples than this choose nothing: defaults hold."""
     num_selection_seeds: int = Field(default=2, ge=1)
@@ -78,6 +101,14 @@ class EvaluateConfig(Settings):
     max_nearer_share: float = Field(default=0.75, gt=0.5, lt=1)
     """... and the probability of being nearer above which that fails the screen."""
 
+    def options(self) -> Options:
+        """Return what selection chooses from."""
+        return Options(self.doses, self.loss_weights, self.dose, self.loss_weight, self.num_selection_seeds)
+
+    def limits(self) -> Limits:
+        """Return what the memorisation screen tolerates."""
+        return Limits(self.max_copy_share, self.min_copying_z, self.max_nearer_share)
+
 
 def evaluate(
     context: Context,
@@ -89,32 +120,55 @@ def evaluate(
     scored: ScoredSet,
     filtered: FilteredSet,
 ) -> EvalReport:
-    """Measure and decide; everything is in the record."""
+    """Measure and decide; everything is in the record.
+
+    Raises:
+        ConfigError: if a linear probe is asked for on an encoder that was trained with labels.
+    """
     del judge, scored  # their numbers reach this stage through the filtered table; they stay inputs for the fingerprint
     bench = _Evaluation.open(context, config, splits, embeddings, candidates, filtered)
-    fidelity = bench.fidelity()
-    memorised, z, copies = bench.memorisation()
-    cas = bench.train_on_synthetic()
+    screening = bench.screen()
+    fidelity, cas = bench.fidelity(), bench.train_on_synthetic()
     openings = dict(previous.test_openings) if (previous := context.previous(EvalReport)) else {}
-    arms, verdict, per_class = bench.uplift(openings.get(splits.test_digest, 0) + 1)
-    if verdict is not None:
-        openings[splits.test_digest] = verdict.test_opening
-        context.reporter.note(verdict.sentence)
+    answer = bench.uplift(openings.get(splits.test_digest, 0) + 1)
+    for sentence in (screening.sentence, answer.verdict and answer.verdict.sentence):
+        if sentence:
+            context.reporter.note(sentence)
+    if answer.verdict is not None:
+        openings[splits.test_digest] = answer.verdict.test_opening
     context.reporter.table(
-        "accuracy", [{"arm": name, "balanced accuracy": round(e.value, 4)} for name, e in arms.items()]
+        "accuracy", [{"arm": name, "balanced accuracy": round(e.value, 4)} for name, e in answer.arms.items()]
     )
     return context.record(
         EvalReport,
-        metrics={**fidelity, **copies, **cas},
-        arms=arms,
-        per_class=tuple(per_class),
-        verdict=verdict,
-        memorised=memorised,
-        memorisation_z=z,
+        metrics={**fidelity, **screening.estimates, **cas},
+        arms=answer.arms,
+        arm_scores=answer.scores,
+        choice=answer.choice,
+        doses=tuple(answer.doses),
+        per_class=tuple(bench.describe_classes(answer)),
+        verdict=answer.verdict,
+        memorised=screening.failed,
+        memorisation_z=screening.z,
         judge_encoder=embeddings.judge_encoder,
         test_digest=splits.test_digest,
         test_openings=openings,
     )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the uplift question was answered with."""
+
+    choice: Choice | None
+    doses: list[DosePoint]
+    predicted: Mapping[str, NDArray[np.int64]]
+    """Per arm, on test: `[seeds, items]`."""
+    arms: dict[str, Estimate]
+    scores: dict[str, dict[str, float]]
+    verdict: Verdict | None
+    baseline: str
+    treated: str
 
 
 @dataclass(frozen=True)
@@ -129,6 +183,7 @@ class _Evaluation:
     table: pa.Table
     candidates: LabelledCells
     candidate_features: NDArray[np.float32]
+    judge_encoder: FittedEncoder
 
     @classmethod
     def open(
@@ -157,7 +212,7 @@ class _Evaluation:
         encoder = open_encoder(context, splits, embeddings, "judge")
         encoded = encoder.encode(cells.cells) if len(cells) else np.zeros((0, features["train"].shape[1]), np.float32)
         table = read_table(context.files_of(filtered) / "filtered.arrow")
-        return cls(context, config, splits, roles, features, table, cells, encoded)
+        return cls(context, config, splits, roles, features, table, cells, encoded, encoder)
 
     @property
     def num_classes(self) -> int:
@@ -166,17 +221,34 @@ class _Evaluation:
 
     @property
     def good(self) -> NDArray[np.bool_]:
-        """Candidates that passed every gate but the quota."""
+        """Candidates of the plan's own method that passed every gate but the quota."""
         reasons = self.table["reject_reason"].to_pylist()
-        return np.array([reason is None or reason == _QUOTA for reason in reasons], bool)
+        passed = np.array([reason is None or reason == _QUOTA for reason in reasons], bool)
+        return np.asarray(self.own_method & passed)
+
+    @property
+    def own_method(self) -> NDArray[np.bool_]:
+        """Candidates by the plan's method for their class: not the varied ones beside generated ones."""
+        generated = self.is_generated
+        with_generated = np.unique(self.candidates.labels[generated])
+        return np.asarray(generated | ~np.isin(self.candidates.labels, with_generated))
+
+    @property
+    def is_generated(self) -> NDArray[np.bool_]:
+        """Candidates that a generator made."""
+        return np.array([origin == "generated" for origin in self.table["origin"].to_pylist()], bool)
 
     def fidelity(self) -> dict[str, Estimate]:
         """Compare before, after and real-vs-real with hold-out reals at equal n and equal class mix."""
+
+        def pool(rows: NDArray[np.bool_]) -> LabelledFeatures:
+            return LabelledFeatures(self.candidate_features[rows], self.candidates.labels[rows])
+
         return compare(
             self._unseen(),
             {
-                "before": LabelledFeatures(self.candidate_features, self.candidates.labels),
-                "after": LabelledFeatures(self.candidate_features[self.good], self.candidates.labels[self.good]),
+                "before": pool(self.own_method),
+                "after": pool(self.good),
                 "real": LabelledFeatures(self.judge_features["train"], self.roles["train"].labels),
             },
             num_classes=self.num_classes,
@@ -192,35 +264,16 @@ class _Evaluation:
             np.concatenate([self.roles[role].labels for role in held]),
         )
 
-    def memorisation(self) -> tuple[bool, float | None, dict[str, Estimate]]:
+    def screen(self) -> Screening:
         """Screen generated candidates for copies, one by one and as a set."""
-        generated = np.array([origin == "generated" for origin in self.table["origin"].to_pylist()], bool)
+        generated = self.is_generated
         if not generated.any():
-            return False, None, {}
-        is_copy = self.table["train_distance"].to_numpy() <= self.table["copy_threshold"].to_numpy()
+            return Screening(False, None, {}, None)
+        threshold = self.table["copy_threshold"].to_numpy()
+        is_copy = self.table["train_distance"].to_numpy() <= threshold
         kept = generated & self.good
-        estimates = {"near_copy_rate/before": _share(is_copy[generated])}
-        if kept.any():
-            estimates["near_copy_rate/after"] = _share(is_copy[kept])
-        estimates["near_copy_rate/real"] = _share(self._holdout_distance() <= self.table["copy_threshold"][0].as_py())
-        found = self._copying(kept)
-        if found is not None:
-            estimates["nearer_than_unseen_reals/after"] = Estimate(value=found.nearer_share, n=int(kept.sum()))
-        z = None if found is None else found.z
-        too_many = (estimates["near_copy_rate/before"].ci_low or 0.0) > self.config.max_copy_share
-        failed = too_many or (
-            found is not None
-            and found.z < self.config.min_copying_z
-            and found.nearer_share > self.config.max_nearer_share
-        )
-        if failed:
-            self.context.reporter.note(
-                f"the memorisation screen failed: {is_copy[generated].mean():.1%} of generated candidates are near copies "
-                f"of training samples (tolerated {self.config.max_copy_share:.0%}), and accepted ones are nearer than unseen "
-                f"reals with probability {'n/a' if found is None else f'{found.nearer_share:.2f}'} (tolerated "
-                f"{self.config.max_nearer_share}). No synthetic sample is published. Use more data, or train shorter."
-            )
-        return failed, z, estimates
+        unseen = self._holdout_distance() <= threshold[0]
+        return screen(is_copy[generated], is_copy[kept], unseen, self._copying(kept), self.config.limits())
 
     def _holdout_distance(self) -> NDArray[np.float32]:
         """Return the near-copy distance of unseen reals to the training split."""
@@ -248,105 +301,123 @@ class _Evaluation:
         if (counts == 0).any():
             self.context.reporter.note("a class has no good candidate: train-on-synthetic accuracy is not measured.")
             return {}
-        arm = _BASELINES[0] if self._is_balanced(train) else _BASELINES[2]
-        accuracy: dict[str, list[float]] = {"synthetic": [], "real": []}
-        for seed in range(self.config.num_cas_seeds):
-            generator = numpy_generator(self.context.seed, "cas", seed)
-            for name, pool in (("synthetic", kept), ("real", train)):
-                chosen = pool.take(draw(pool.labels, counts, generator))
-                predicted = self._fit_and_predict(arm, chosen, None, test, "cas", seed)
-                accuracy[name].append(balanced_accuracy(predicted, test.labels))
-            self.context.reporter.progress("evaluate: train on synthetic", seed + 1, self.config.num_cas_seeds)
-        return {f"cas/{name}": Estimate(value=float(np.mean(values)), n=len(test)) for name, values in accuracy.items()}
+        arm = _arm("real_and_classic" if self._is_balanced(train) else "balanced_softmax")
+        trials = self._trials("train on synthetic", 2 * self.config.num_cas_seeds, train)
+        estimates = {}
+        for name, pool in (("synthetic", kept), ("real", train)):
+            predicted = np.concatenate(
+                [
+                    trials.predictions(
+                        arm, pool.take(draw(pool.labels, counts, numpy_generator(self.context.seed, "cas", seed))),
+                        None, test, f"cas-{seed}", 1,
+                    )
+                    for seed in range(self.config.num_cas_seeds)
+                ]
+            )  # fmt: skip
+            scores = scores_of(predicted, test.labels, self.num_classes)
+            estimates[f"cas/{name}"] = Estimate(value=scores["balanced_accuracy"], n=len(test))
+            estimates[f"cas_macro_f1/{name}"] = Estimate(value=scores["macro_f1"], n=len(test))
+        return estimates
 
-    def uplift(
-        self, opening: int
-    ) -> tuple[dict[str, Estimate], Verdict | None, list[dict[str, str | int | float | None]]]:
-        """Fix baseline and dose on selection, then read the test role once."""
-        accepted = self.candidates.take(np.flatnonzero(self.table["accepted"].to_numpy(zero_copy_only=False)))
+    def uplift(self, opening: int) -> _Answer:
+        """Fix everything on selection, then read the test role once."""
         real = concatenate(*(part for role, part in self.roles.items() if role != "test"))
-        test = self.roles["test"]
-        baselines = _BASELINES[:1] if self._is_balanced(real) else _BASELINES
-        chosen, dose = self._choose(baselines, accepted)
-        treated = Arm(f"{chosen.name}_and_synthetic", chosen.loss, dose, self.config.loss_weight)
-        arms = [*baselines, treated] if len(accepted) else list(baselines)
-        correct = {arm.name: self._correct(arm, real, accepted, test, arms.index(arm), len(arms)) for arm in arms}
-        estimates = {name: _accuracy_estimate(hits, test.labels) for name, hits in correct.items()}
+        test, pools = self.roles["test"], self._pools()
+        baselines = [arm for arm in BASELINES if arm.name in FOR_BALANCED or not self._is_balanced(real)]
+        baseline, choice, doses = self._choose(baselines, pools)
+        treated = Arm(f"{baseline.name}_and_synthetic", baseline.loss)
+        arms: list[tuple[Arm, Pool | None]] = [(arm, None) for arm in baselines]
+        if choice is not None:
+            pool = pools[choice.mix].of_classes(np.array([self.splits.classes.index(name) for name in choice.classes]))
+            treated = replace(baseline, name=treated.name, dose=choice.dose, loss_weight=choice.loss_weight)
+            control = copies_of(real, pool, numpy_generator(self.context.seed, "copies"))
+            arms += [(treated, pool), (replace(treated, name=f"{baseline.name}_and_copies"), control)]
+        trials = self._trials("uplift", self.config.num_seeds * len(arms), real)
+        predicted = {
+            arm.name: trials.predictions(arm, real, pool, test, "uplift", self.config.num_seeds) for arm, pool in arms
+        }
         verdict = None
-        if len(accepted):
+        if choice is not None:
             verdict = decide(
-                correct[chosen.name],
-                correct[treated.name],
+                predicted[baseline.name] == test.labels,
+                predicted[treated.name] == test.labels,
                 test.labels,
-                baseline_name=chosen.name,
-                dose=dose,
-                loss_weight=self.config.loss_weight,
+                baseline_name=baseline.name,
+                dose=choice.dose,
+                loss_weight=choice.loss_weight,
                 opening=opening,
             )
-        return estimates, verdict, self._per_class(correct, chosen, treated)
-
-    def _choose(self, baselines: Sequence[Arm], accepted: LabelledCells) -> tuple[Arm, float]:
-        """Choose baseline and dose by balanced accuracy on selection; too small a selection chooses nothing."""
-        selection = self.roles.get("selection")
-        if selection is None or len(selection) < self.config.min_selection:
-            return baselines[-1], self.config.dose
-        rest = concatenate(*(part for role, part in self.roles.items() if role in {"train", "calibration"}))
-
-        def mean_accuracy(arm: Arm) -> float:
-            seeds = range(self.config.num_selection_seeds)
-            return float(
-                np.mean(
-                    [
-                        balanced_accuracy(
-                            self._fit_and_predict(arm, rest, accepted, selection, "select", seed), selection.labels
-                        )
-                        for seed in seeds
-                    ]
-                )
-            )
-
-        chosen = max(baselines, key=mean_accuracy) if len(baselines) > 1 else baselines[0]
-        if not len(accepted):
-            return chosen, self.config.dose
-        weight = self.config.loss_weight
-        dose = max(self.config.doses, key=lambda d: mean_accuracy(Arm("option", chosen.loss, d, weight)))
-        return chosen, dose
-
-    def _correct(
-        self, arm: Arm, real: LabelledCells, accepted: LabelledCells, test: LabelledCells, position: int, num_arms: int
-    ) -> NDArray[np.bool_]:
-        """Return correct or not, `[seeds, items]`."""
-        rows = []
-        total = self.config.num_seeds * num_arms
-        for seed in range(self.config.num_seeds):
-            rows.append(self._fit_and_predict(arm, real, accepted, test, "uplift", seed) == test.labels)
-            self.context.reporter.progress("evaluate: uplift", position * self.config.num_seeds + seed + 1, total)
-        return np.stack(rows)
-
-    def _fit_and_predict(
-        self,
-        arm: Arm,
-        real: LabelledCells,
-        synthetic: LabelledCells | None,
-        target: LabelledCells,
-        purpose: str,
-        seed: int,
-    ) -> NDArray[np.int64]:
-        device = device_of(self.context.runtime)
-        total = self.config.total_samples or int(np.clip(60 * len(real), 20_000, 200_000))
-        budget = Budget(total, self.config.batch_size, self.context.seed_for(purpose, seed), device)
-        network = fit_downstream(
-            arm, real, synthetic, spec=self.splits.spec, num_classes=self.num_classes, budget=budget
+        return _Answer(
+            choice,
+            doses,
+            predicted,
+            {name: accuracy_estimate(rows == test.labels, test.labels) for name, rows in predicted.items()},
+            {name: scores_of(rows, test.labels, self.num_classes) for name, rows in predicted.items()},
+            verdict,
+            baseline.name,
+            treated.name,
         )
-        return predict(network, target, self.splits.spec, device)
+
+    def _pools(self) -> dict[Mix, Pool]:
+        """Return the accepted rows of every mix that there is; the plan's own comes first."""
+        accepted = np.flatnonzero(self.table["accepted"].to_numpy(zero_copy_only=False))
+        if not len(accepted):
+            return {}
+        table = self.table.take(pa.array(accepted))
+        rows = {mix: accepted[mixed_rows(table, mix)] for mix in mixes(table)}
+        weights = self.table["importance_weight"].to_numpy()
+        return {mix: Pool(self.candidates.take(index), weights[index]) for mix, index in rows.items()}
+
+    def _choose(self, baselines: list[Arm], pools: Mapping[Mix, Pool]) -> tuple[Arm, Choice | None, list[DosePoint]]:
+        """Choose on selection; too small a selection chooses nothing."""
+        selection, options = self.roles.get("selection"), self.config.options()
+        if selection is None or len(selection) < self.config.min_selection:
+            arm = baselines[-1]
+            return arm, default_choice(arm, pools, options, self.splits.classes) if pools else None, []
+        rest = concatenate(*(part for role, part in self.roles.items() if role in {"train", "calibration"}))
+        number = len(baselines) + len(pools) * len(options.doses) + len(options.loss_weights) - 1
+        trials = self._trials("selection", number * options.num_seeds, rest)
+        found = choose_baseline(trials, baselines, rest, selection, options.num_seeds)
+        if not pools:
+            return found[0], None, []
+        choice, doses = choose_option(trials, found, pools, rest, selection, options, self.splits.classes)
+        return found[0], choice, doses
+
+    def _trials(self, purpose: str, number: int, real: LabelledCells) -> Trials:
+        """Return how downstream models are trained, with progress over `number` trainings."""
+        total = self.config.total_samples or int(np.clip(60 * len(real), 20_000, 200_000))
+        done = iter(range(1, number + 1))
+        return Trials(
+            self.splits.spec,
+            self.num_classes,
+            total,
+            self.config.batch_size,
+            device_of(self.context.runtime),
+            self.context.seed_for,
+            self._build(),
+            lambda: self.context.reporter.progress(f"evaluate: {purpose}", next(done, number), number),
+        )
+
+    def _build(self) -> Callable[[], nn.Module]:
+        """Return what makes a fresh downstream network."""
+        kind, spec = self.config.network, self.splits.spec
+        if kind == "linear_probe":
+            encoder = self.judge_encoder
+            if encoder.has_head:
+                msg = (
+                    f"evaluate.network is 'linear_probe', but the judge encoder '{encoder.kind}' was trained with the "
+                    "same labels, so that a probe on it could not gain. Use embed.judge.kind=random_network."
+                )
+                raise ConfigError(msg)
+            return lambda: encoder.linear_probe(self.num_classes)
+        is_large = kind == "large" or (kind == "auto" and device_of(self.context.runtime).type == "cuda")
+        return lambda: modality_of(spec).network(spec, self.num_classes, is_large=is_large)
 
     def _is_balanced(self, samples: LabelledCells) -> bool:
         counts = samples.class_counts(self.num_classes)
         return bool(counts.max() <= _BALANCED_RATIO * max(counts.min(), 1))
 
-    def _per_class(
-        self, correct: Mapping[str, NDArray[np.bool_]], chosen: Arm, treated: Arm
-    ) -> list[dict[str, str | int | float | None]]:
+    def describe_classes(self, answer: _Answer) -> list[dict[str, str | int | float | None]]:
         """Describe each class: counts and recall on test. Described, never tested."""
         test = self.roles["test"]
         reasons = np.array([reason or "" for reason in self.table["reject_reason"].to_pylist()])
@@ -354,7 +425,7 @@ class _Evaluation:
         for label, name in enumerate(self.splits.classes):
             mine, items = self.candidates.labels == label, test.labels == label
             agreement = self.table["label_predicted"].to_pandas().to_numpy()[mine] == label
-            has_treated = treated.name in correct
+            treated = answer.predicted.get(answer.treated)
             rows.append(
                 {
                     "class": name,
@@ -363,25 +434,13 @@ class _Evaluation:
                     "accepted": int((reasons[mine] == "").sum()),
                     "over_quota": int((reasons[mine] == _QUOTA).sum()),
                     "label_agreement": float(agreement.mean()) if mine.any() else None,
-                    "recall_baseline": float(correct[chosen.name][:, items].mean()),
-                    "recall_with_synthetic": float(correct[treated.name][:, items].mean()) if has_treated else None,
+                    "recall_baseline": float((answer.predicted[answer.baseline][:, items] == label).mean()),
+                    "recall_with_synthetic": None if treated is None else float((treated[:, items] == label).mean()),
                     "test_samples": int(items.sum()),
                 }
             )
         return rows
 
 
-def _share(flags: NDArray[np.bool_]) -> Estimate:
-    low, high = wilson_interval(int(flags.sum()), len(flags))
-    return Estimate(value=float(flags.mean()), ci_low=low, ci_high=high, n=len(flags))
-
-
-def _accuracy_estimate(hits: NDArray[np.bool_], labels: NDArray[np.int64]) -> Estimate:
-    """Return mean balanced accuracy with a normal 95 % interval over seeds and items, as in the verdict."""
-    classes = np.unique(labels)
-    by_seed = np.stack([hits[:, labels == label].mean(1) for label in classes]).mean(0)
-    by_item = hits.mean(0)
-    items = sum(by_item[labels == label].var() / (labels == label).sum() for label in classes) / len(classes) ** 2
-    half = 1.96 * float(np.sqrt(by_seed.var(ddof=1) / len(by_seed) + items))
-    value = float(by_seed.mean())
-    return Estimate(value=value, ci_low=value - half, ci_high=value + half, n=len(labels))
+def _arm(name: str) -> Arm:
+    return next(arm for arm in BASELINES if arm.name == name)

@@ -2,14 +2,16 @@
 
 from collections import Counter
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.data.shards import read_table, write_table
-from aigc_pipeline.gates import ClassQuota, FilterPolicy, apply_gates, count_reasons
+from aigc_pipeline.gates import BY_PROBABILITY, ClassQuota, FilterPolicy, ImportanceWeights, apply_gates, count_reasons
 from aigc_pipeline.records import FilteredSet, Judge, ScoredSet, SynthesisPlan
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 QUOTA = ClassQuota().kind
 
 
@@ -20,17 +22,19 @@ class FilterConfig(FilterPolicy):
 def filter_candidates(
     context: Context, config: FilterConfig, planned: SynthesisPlan, judge: Judge, scored: ScoredSet
 ) -> FilteredSet:
-    """Write `filtered.arrow`: `scored.arrow` plus `class_want`, `accepted` and `reject_reason`."""
+    """Write `filtered.arrow`: `scored.arrow` plus `class_want`, `accepted`, `reject_reason` and `importance_weight`."""
     table = read_table(context.files_of(scored) / "scored.arrow")
     want = planned.want()
     names = table["class_name"].to_pylist()
     table = table.append_column("class_want", pa.array([want[name] for name in names], pa.int64()))
     reasons = apply_gates([*config.gates, ClassQuota()], table)
     table = table.append_column("accepted", pa.array([reason is None for reason in reasons]))
-    write_table(context.out / "filtered.arrow", table.append_column("reject_reason", pa.array(reasons, pa.string())))
+    table = table.append_column("reject_reason", pa.array(reasons, pa.string()))
+    weights = importance_weights(table, config.importance)
+    write_table(context.out / "filtered.arrow", table.append_column("importance_weight", pa.array(weights)))
     kept = Counter(name for name, reason in zip(names, reasons, strict=True) if reason is None)
-    shortfall = {name: want[name] - kept[name] for name in want if kept[name] < want[name]}
-    by_probability = any(gate.kind in {"rejection_sampling", "min_p_real"} for gate in config.gates)
+    shortfall = _shortfall(table, planned)
+    by_probability = any(gate.kind in BY_PROBABILITY for gate in config.gates)
     _tell(context, want, kept, count_reasons(reasons), shortfall)
     return context.record(
         FilteredSet,
@@ -41,6 +45,29 @@ def filter_candidates(
         shortfall=shortfall,
         filtered_by_probability=by_probability and judge.healthy and judge.critic_mode != "none",
     )
+
+
+def importance_weights(table: pa.Table, settings: ImportanceWeights | None) -> NDArray[np.float32]:
+    """Return, per candidate, ratio ** power, cut at the largest weight, 1 on average over the accepted of a class."""
+    weights = np.ones(len(table), np.float32)
+    if settings is None:
+        return weights
+    log_ratio, labels = table["log_density_ratio"].to_numpy(), table["label"].to_numpy()
+    accepted = table["accepted"].to_numpy(zero_copy_only=False) & ~np.isnan(log_ratio)
+    for label in np.unique(labels[accepted]):
+        rows = np.flatnonzero(accepted & (labels == label))
+        raw = np.exp(settings.power * log_ratio[rows])
+        cut = np.minimum(raw / raw.mean(), settings.max_weight)
+        weights[rows] = cut / cut.mean()
+    return weights
+
+
+def _shortfall(table: pa.Table, planned: SynthesisPlan) -> dict[str, int]:
+    """Return wanted minus accepted per class, counted over the plan's own method."""
+    origin = {each.class_name: "generated" if each.method == "generate" else "classic" for each in planned.classes}
+    rows = zip(*(table[name].to_pylist() for name in ("class_name", "origin", "accepted")), strict=True)
+    kept = Counter(name for name, made, accepted in rows if accepted and made == origin[name])
+    return {name: want - kept[name] for name, want in planned.want().items() if kept[name] < want}
 
 
 def _tell(

@@ -21,7 +21,7 @@ from aigc_pipeline.training.devices import device_of
 from aigc_pipeline.training.loop import LoopSettings
 from aigc_pipeline.training.loop import train as run_loop
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 _PROBE_SECONDS = 3.0
 _SECONDS_A_PROBE = 0.3
 _MIN_PROBES = 4
@@ -86,6 +86,9 @@ class PlanConfig(Settings):
     min_class_size: int = Field(default=20, ge=1)
     """Training samples under which a class is varied from its real samples instead of generated: a published study saw
     GAN augmentation raise the error gap of classes with fewer than 20 to 50 images (arXiv 2603.16134)."""
+    with_classic: bool = True
+    """Also make as many varied real samples of generated classes: both kinds share one budget, and selection chooses
+    which is published."""
 
 
 def plan(context: Context, config: PlanConfig, recipe: Recipe, splits: DatasetSplits) -> SynthesisPlan:
@@ -109,6 +112,7 @@ def plan(context: Context, config: PlanConfig, recipe: Recipe, splits: DatasetSp
         samples_per_second=speed,
         minutes=minutes,
         num_bytes=num_bytes,
+        with_classic=config.with_classic and any(each.method == "generate" for each in classes),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.records import SCHEMA_VERSION
@@ -18,6 +19,7 @@ from aigc_pipeline.core.samples import ROLES, content_sha256
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.core.tables import CANDIDATES
 from aigc_pipeline.data.loader import LabelledCells, from_table, load_cells
+from aigc_pipeline.data.mixing import mixed_rows
 from aigc_pipeline.data.shards import read_shards, read_table
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.publishing.card import card
@@ -39,6 +41,7 @@ from aigc_pipeline.publishing.versions import claim, find_published, point_lates
 from aigc_pipeline.records import (
     CandidateSet,
     Checkpoint,
+    Choice,
     CleanDataset,
     DatasetSplits,
     EvalReport,
@@ -49,7 +52,7 @@ from aigc_pipeline.records import (
     SynthesisPlan,
 )
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 REPORT_FILE = "report.html"
 _PACKAGES = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn", "pandas")
 
@@ -144,7 +147,7 @@ def _write_tables(context: Context, config: PublishConfig, run: _Run, decision: 
         references = [reference_rows(rows, role, classes) for role, rows in stored.items() if len(rows)]
         write_parquet(built / REFERENCES_FILE, pa.concat_tables(references), classes)
     if decision.writes_synthetic:
-        rows = np.flatnonzero(table["accepted"].to_numpy(zero_copy_only=False))
+        rows = chosen_rows(table, run.report.choice, classes)
         accepted = table.take(pa.array(rows))
         cells = _candidate_cells(context, run).take(rows)
         parts.append(
@@ -203,6 +206,15 @@ def _report_content(context: Context, run: _Run, decision: Decision, published: 
         created=_now(),
         **_counts(published),
     )
+
+
+def chosen_rows(table: pa.Table, choice: Choice | None, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the accepted candidates that the choice takes: those that the verdict was measured with."""
+    accepted = np.flatnonzero(table["accepted"].to_numpy(zero_copy_only=False))
+    if choice is None:
+        return accepted
+    labels = [classes.index(name) for name in choice.classes]
+    return accepted[mixed_rows(table.take(pa.array(accepted)), choice.mix, labels)]
 
 
 def _filtered(context: Context, run: _Run) -> pa.Table:

@@ -15,7 +15,7 @@ from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Order, Synthesizer
 from aigc_pipeline.loading import open_synthesizer
 from aigc_pipeline.records import CandidateSet, Checkpoint, DatasetSplits, Judge, SynthesisPlan
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 _SHARD_ROWS = 8 * CHUNK_SIZE
 _SAFETY_DEVIATIONS = 2.0
 
@@ -44,7 +44,9 @@ def synthesize(
         label: candidates_for(each.want, each.have, judge.acceptance[each.class_name], config)
         for label, each in enumerate(planned.classes)
     }
+    beside = _beside(planned, judge, config)
     orders = synthesizer.orders(counts, "candidate", root=context.seed)
+    orders += synthesizer.orders(beside, "candidate", "beside", root=context.seed, varied_only=True)
     shards = plan_shards(len(orders), _SHARD_ROWS)
 
     def run_shard(shard: Shard) -> Shard:
@@ -59,9 +61,18 @@ def synthesize(
     return context.record(
         CandidateSet,
         num_samples=len(orders),
-        class_counts={splits.classes[label]: count for label, count in counts.items()},
+        class_counts={splits.classes[label]: count + beside.get(label, 0) for label, count in counts.items()},
         checkpoint_sha256=checkpoint.weights_sha256,
     )
+
+
+def _beside(planned: SynthesisPlan, judge: Judge, config: SynthesizeConfig) -> dict[int, int]:
+    """Return how many varied real samples to make of each generated class."""
+    return {
+        label: candidates_for(each.want, 0, judge.classic_acceptance.get(each.class_name, 1.0), config)
+        for label, each in enumerate(planned.classes)
+        if planned.with_classic and each.method == "generate"
+    }
 
 
 def candidates_for(want: int, have: int, acceptance: float, config: SynthesizeConfig) -> int:

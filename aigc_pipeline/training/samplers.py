@@ -29,22 +29,21 @@ class ClassPower:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Draw each batch from consecutive blocks of rows, each block its fixed share: real and synthetic at a set dose."""
+    """Fill a fixed share of each batch from each of several blocks of rows: real and synthetic at a set dose."""
 
-    blocks: Sequence[int]
-    """Rows per block; the blocks lie behind each other."""
+    blocks: Sequence[ClassPower]
+    """How each block draws its rows; the blocks lie behind each other."""
     shares: Sequence[float]
     """Share of the batch per block; they sum to 1."""
 
     def __call__(self, samples_seen: int, batch_size: int, generator: torch.Generator) -> Int[Tensor, " n"]:
         """Return row indices, block by block; the last block takes what rounding leaves."""
-        del samples_seen
         numbers = [round(batch_size * share) for share in self.shares[:-1]]
         numbers.append(batch_size - sum(numbers))
         start, parts = 0, []
-        for rows, number in zip(self.blocks, numbers, strict=True):
-            parts.append(start + torch.randint(rows, (number,), generator=generator, device=generator.device))
-            start += rows
+        for block, number in zip(self.blocks, numbers, strict=True):
+            parts.append(start + block(samples_seen, number, generator))
+            start += len(block.labels)
         return torch.cat(parts)
 
 

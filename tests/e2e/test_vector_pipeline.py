@@ -80,8 +80,27 @@ def test_seeds_are_distinct_and_probabilities_are_probabilities(vector_workspace
     candidates = pq.read_table(vector_workspace / "versions" / "v0001" / "candidates.parquet").to_pandas()
 
     assert candidates["seed"].is_unique
-    assert candidates["p_real"].between(0, 1).all()
-    assert candidates["real_percentile"].between(0, 1, inclusive="right").all()
+    generated = candidates[candidates["origin"] == "generated"]
+    assert len(generated) > 0
+    assert generated["p_real"].between(0, 1).all()
+    assert generated["real_percentile"].between(0, 1, inclusive="right").all()
+    assert candidates["ood_p"].between(0, 1, inclusive="right").all()
+    assert candidates["train_distance_quantile"].between(0, 1, inclusive="right").all()
+
+
+def test_the_critic_says_nothing_about_varied_rows_beside_generated_ones(vector_workspace):
+    candidates = pq.read_table(vector_workspace / "versions" / "v0001" / "candidates.parquet").to_pandas()
+    beside = candidates[candidates["origin"] == "classic"]
+
+    assert len(beside) > 0
+    assert beside[["p_real", "log_density_ratio", "real_percentile", "accept_probability"]].isna().all().all()
+    assert set(beside["reject_reason"].dropna()) <= {
+        "label_agreement",
+        "in_distribution",
+        "not_memorised",
+        "distinct",
+        "class_quota",
+    }
 
 
 def test_new_samples_move_no_old_one_and_retrain_nothing(tmp_path, recording_reporter):
@@ -109,6 +128,7 @@ def _roles(workspace) -> dict[str, str]:
 def test_log_density_ratios_are_finite_and_clipped(vector_workspace):
     candidates = pq.read_table(vector_workspace / "versions" / "v0001" / "candidates.parquet").to_pandas()
 
+    candidates = candidates[candidates["origin"] == "generated"]
     assert np.isfinite(candidates["log_density_ratio"]).all()
     assert candidates["log_density_ratio"].abs().max() <= 8
 

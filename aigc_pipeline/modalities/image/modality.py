@@ -16,7 +16,7 @@ from aigc_pipeline.data.shards import cells_from_numpy, cells_to_numpy
 from aigc_pipeline.modalities.base import Facts, FloatArray, Reject, Variation
 from aigc_pipeline.modalities.image.decoding import fit_picture, read_picture
 from aigc_pipeline.modalities.image.encoding import contact_sheet, img_tag, png
-from aigc_pipeline.modalities.image.network import small_network
+from aigc_pipeline.modalities.image.network import residual_network, small_network
 from aigc_pipeline.modalities.image.spec import SYMMETRIES, ImageSpec
 from aigc_pipeline.modalities.image.variation import draw_variation, vary
 from aigc_pipeline.modalities.image.views import shifted_views
@@ -123,9 +123,9 @@ class ImageModality:
         """Return a contact sheet."""
         return png(contact_sheet(_pixels(cells, spec), columns=columns))
 
-    def network(self, spec: ImageSpec, out_features: int) -> nn.Module:
-        """Return a convolutional network of 3 to 5 layers without batch statistics."""
-        return small_network(spec, out_features)
+    def network(self, spec: ImageSpec, out_features: int, *, is_large: bool = False) -> nn.Module:
+        """Return a convolutional network of 3 to 5 layers, or a residual network of 14."""
+        return residual_network(spec, out_features) if is_large else small_network(spec, out_features)
 
     def draw_variation(self, num_samples: int, generator: torch.Generator, spec: ImageSpec) -> Variation:
         """Draw legal mirrorings, small rotations, scales and shifts, and an elastic field."""

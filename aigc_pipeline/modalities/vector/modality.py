@@ -80,14 +80,15 @@ class VectorModality:
         """Return None."""
         return None
 
-    def network(self, spec: VectorSpec, out_features: int) -> nn.Module:
-        """Return a multilayer perceptron with two hidden layers."""
+    def network(self, spec: VectorSpec, out_features: int, *, is_large: bool = False) -> nn.Module:
+        """Return a multilayer perceptron with two hidden layers; the large one is four times as wide."""
+        width = 4 * _HIDDEN if is_large else _HIDDEN
         return nn.Sequential(
-            nn.Linear(spec.num_values, _HIDDEN),
+            nn.Linear(spec.num_values, width),
             nn.LeakyReLU(0.1),
-            nn.Linear(_HIDDEN, _HIDDEN),
+            nn.Linear(width, width),
             nn.LeakyReLU(0.1),
-            nn.Linear(_HIDDEN, out_features),
+            nn.Linear(width, out_features),
         )
 
     def draw_variation(self, num_samples: int, generator: torch.Generator, spec: VectorSpec) -> Variation:

@@ -23,6 +23,10 @@ def make_scored(n: int, **columns: object) -> pa.Table:
     """A table that every gate passes, but for the given columns."""
     defaults: dict[str, object] = {
         "label": [0] * n,
+        "class_name": ["a"] * n,
+        "origin": ["generated"] * n,
+        "ood_p": [0.5] * n,
+        "log_density_ratio": [0.0] * n,
         "label_predicted": [0.0] * n,
         "label_probability": [0.9] * n,
         "class_have": [100] * n,

@@ -6,8 +6,8 @@ from aigc_pipeline.scorers.calibration import (
     area_under_curve,
     brier,
     effective_share,
+    excess_calibration_error,
     expected_calibration_error,
-    fit_platt,
     fit_temperature,
     reliability_curve,
     z_statistic,
@@ -22,13 +22,6 @@ def planted() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return scores, is_real, np.ones(40_000)
 
 
-def test_platt_recovers_a_planted_slope_and_intercept(planted):
-    slope, intercept = fit_platt(*planted)
-
-    assert slope == pytest.approx(0.7, abs=0.03)
-    assert intercept == pytest.approx(-2, abs=0.08)
-
-
 def test_calibrated_probabilities_pass_every_check(planted):
     scores, is_real, weights = planted
     p = 1 / (1 + np.exp(-(0.7 * scores - 2)))
@@ -36,6 +29,30 @@ def test_calibrated_probabilities_pass_every_check(planted):
     assert expected_calibration_error(p, is_real, weights) < 0.01
     assert abs(z_statistic(p, is_real, weights)) < 3
     assert all(abs(mean - share) < 0.03 for mean, share, _ in reliability_curve(p, is_real, weights))
+
+
+def test_excess_ece_of_true_probabilities_is_nil_where_plain_ece_is_not():
+    generator = np.random.default_rng(0)
+    plain, excess = [], []
+    for seed in range(40):
+        p = generator.uniform(0.2, 0.8, 150)
+        is_real = generator.random(150) < p
+        plain.append(expected_calibration_error(p, is_real, np.ones(150)))
+        excess.append(excess_calibration_error(p, is_real, np.ones(150), seed=seed))
+
+    assert np.mean(plain) > 0.05
+    assert np.mean(excess) == pytest.approx(0, abs=0.01)
+
+
+def test_more_fakes_than_reals_shift_neither_z_nor_excess_ece():
+    generator = np.random.default_rng(1)
+    p_half = generator.uniform(0.1, 0.9, 60_000)
+    is_real = generator.random(60_000) < p_half
+    keep = is_real | (generator.random(60_000) < 0.25)  # a quarter of the fakes, each of which then weighs 4
+    per_fake = np.full(int(keep.sum()), 4.0)
+
+    assert abs(z_statistic(p_half[keep], is_real[keep], per_fake)) < 3
+    assert excess_calibration_error(p_half[keep], is_real[keep], per_fake, seed=0) < 0.005
 
 
 def test_an_overconfident_score_fails_the_checks(planted):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from aigc_pipeline.scorers.critic import class_balanced_weights, fit_critic, percentile
+from aigc_pipeline.scorers.base import percentile
+from aigc_pipeline.scorers.calibrators import Platt
+from aigc_pipeline.scorers.critic import class_balanced_weights, fit_critic
 
 SHIFT = np.array([0.8, 0.0])
 
@@ -18,6 +20,11 @@ def true_log_ratio(x: np.ndarray) -> np.ndarray:
     return SHIFT @ SHIFT / 2 - x @ SHIFT
 
 
+def calibrated_logit(critic, is_real, weights, points: np.ndarray) -> np.ndarray:
+    parameters = Platt().fit(critic.out_of_fold, is_real, weights)
+    return Platt().logit(points @ critic.weights + critic.bias, parameters)
+
+
 @pytest.fixture(scope="module")
 def fitted() -> tuple[np.ndarray, np.ndarray]:
     """Calibrated and true logits of unseen points of both kinds."""
@@ -27,7 +34,7 @@ def fitted() -> tuple[np.ndarray, np.ndarray]:
     weights = class_balanced_weights(np.zeros(len(features), np.int64), is_real)
     critic = fit_critic(features, is_real, weights, seed=0)
     unseen = np.concatenate(draw(5_000, 1))
-    return critic.slope * (unseen @ critic.weights + critic.bias) + critic.intercept, true_log_ratio(unseen)
+    return calibrated_logit(critic, is_real, weights, unseen), true_log_ratio(unseen)
 
 
 def test_p_real_equals_the_true_posterior(fitted):
@@ -53,7 +60,7 @@ def test_an_unequal_number_of_fakes_does_not_shift_the_prior():
     weights = class_balanced_weights(np.zeros(len(features), np.int64), is_real)
     critic = fit_critic(features, is_real, weights, seed=0)
     unseen = np.concatenate(draw(5_000, 1))
-    logit = critic.slope * (unseen @ critic.weights + critic.bias) + critic.intercept
+    logit = calibrated_logit(critic, is_real, weights, unseen)
 
     assert np.mean(logit - true_log_ratio(unseen)) == pytest.approx(0, abs=0.1)
 

@@ -36,7 +36,8 @@ def test_class_power_gives_each_class_its_share(power, expected):
 
 
 def test_mixed_batches_hold_exactly_the_dose():
-    rows = Mixed((100, 50), (0.75, 0.25))(0, 64, torch.Generator().manual_seed(0))
+    blocks = (ClassPower(torch.zeros(100, dtype=torch.long), 1.0), ClassPower(torch.zeros(50, dtype=torch.long), 1.0))
+    rows = Mixed(blocks, (0.75, 0.25))(0, 64, torch.Generator().manual_seed(0))
 
     assert int((rows >= 100).sum()) == 16
     assert int(rows.max()) < 150

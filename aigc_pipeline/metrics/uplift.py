@@ -1,0 +1,203 @@
+"""The uplift question, asked properly: everything is chosen on selection, then test is read once with paired seeds.
+
+Arms differ in loss, resampling and synthetic rows alone. Options are searched greedily: mix and dose at the default
+weight, then the weight at the best of them, then classes that lost recall give up their synthetic rows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from aigc_pipeline.core.samples import Mix, SampleSpec
+from aigc_pipeline.data.loader import LabelledCells
+from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit_downstream, predict
+from aigc_pipeline.metrics.verdict import paired_difference
+from aigc_pipeline.records import Choice, DosePoint, Estimate
+
+BASELINES: tuple[Arm, ...] = (
+    Arm("real", "cross_entropy", is_varied=False),
+    Arm("real_and_classic", "cross_entropy"),
+    Arm("class_weights", "class_weights"),
+    Arm("balanced_resampling", "cross_entropy", is_resampled=True),
+    Arm("smote", "cross_entropy", is_oversampled=True),
+    Arm("balanced_softmax", "balanced_softmax"),
+)
+"""The last is the bar where selection cannot choose: the strongest measured on long-tailed data."""
+FOR_BALANCED = ("real", "real_and_classic")
+"""Where every class is as large as the others, the rest do the same as `real_and_classic`."""
+_VETO_ERRORS = 2.0
+Correct = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Synthetic rows with their importance weights, 1 on average."""
+
+    rows: LabelledCells
+    importance: NDArray[np.float32]
+
+    def of_classes(self, labels: NDArray[np.int64]) -> "Pool":
+        """Return the rows of these classes."""
+        index = np.flatnonzero(np.isin(self.rows.labels, labels))
+        return Pool(self.rows.take(index), self.importance[index])
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Paired trainings: seed s of one arm shares its seed with seed s of any other."""
+
+    spec: SampleSpec
+    num_classes: int
+    total_samples: int
+    batch_size: int
+    device: torch.device
+    seed_for: Callable[[str, int], int]
+    """Purpose and number to seed."""
+    build: Callable[[], nn.Module] | None
+    tick: Callable[[], None]
+    """Called after each training."""
+
+    def predictions(
+        self, arm: Arm, real: LabelledCells, pool: Pool | None, target: LabelledCells, purpose: str, num_seeds: int
+    ) -> NDArray[np.int64]:
+        """Return predicted classes on `target`, `[seeds, items]`."""
+        return np.stack([self._predict(arm, real, pool, target, self.seed_for(purpose, s)) for s in range(num_seeds)])
+
+    def correct(
+        self, arm: Arm, real: LabelledCells, pool: Pool | None, target: LabelledCells, purpose: str, num_seeds: int
+    ) -> Correct:
+        """Return correct or not on `target`, `[seeds, items]`."""
+        return np.asarray(self.predictions(arm, real, pool, target, purpose, num_seeds) == target.labels)
+
+    def _predict(
+        self, arm: Arm, real: LabelledCells, pool: Pool | None, target: LabelledCells, seed: int
+    ) -> NDArray[np.int64]:
+        network = fit_downstream(
+            arm,
+            real,
+            pool.rows if pool else None,
+            spec=self.spec,
+            num_classes=self.num_classes,
+            budget=Budget(self.total_samples, self.batch_size, seed, self.device),
+            build=self.build,
+            importance=pool.importance if pool else None,
+        )
+        self.tick()
+        return predict(network, target, self.spec, self.device)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What selection may choose from, and the defaults where it cannot."""
+
+    doses: Sequence[float]
+    loss_weights: Sequence[float]
+    default_dose: float
+    default_weight: float
+    num_seeds: int
+
+
+def choose_baseline(
+    trials: Trials, arms: Sequence[Arm], rest: LabelledCells, selection: LabelledCells, num_seeds: int
+) -> tuple[Arm, Correct]:
+    """Return the arm with the best balanced accuracy on selection, and its correctness there."""
+    tried = [(arm, trials.correct(arm, rest, None, selection, "select", num_seeds)) for arm in arms]
+    return max(tried, key=lambda each: mean_balanced_accuracy(each[1], selection.labels))
+
+
+def choose_option(
+    trials: Trials,
+    baseline: tuple[Arm, Correct],
+    pools: Mapping[Mix, Pool],
+    rest: LabelledCells,
+    selection: LabelledCells,
+    options: Options,
+    class_names: Sequence[str],
+) -> tuple[Choice, list[DosePoint]]:
+    """Search mix, dose and weight; then take synthetic rows away from classes that lost recall by two errors."""
+    arm, without = baseline
+    tried: list[tuple[DosePoint, Correct]] = []
+
+    def attempt(mix: Mix, dose: float, weight: float) -> None:
+        treated = replace(arm, name="option", dose=dose, loss_weight=weight)
+        hits = trials.correct(treated, rest, pools[mix], selection, "select", options.num_seeds)
+        uplift = uplift_estimate(without, hits, selection.labels)
+        tried.append((DosePoint(mix=mix, dose=dose, loss_weight=weight, uplift=uplift), hits))
+
+    def best() -> tuple[DosePoint, Correct]:
+        return max(tried, key=lambda each: each[0].uplift.value)
+
+    for mix in pools:
+        for dose in options.doses:
+            attempt(mix, dose, options.default_weight)
+    found = best()[0]
+    for weight in options.loss_weights:
+        if weight != options.default_weight:
+            attempt(found.mix, found.dose, weight)
+    point, hits = best()
+    vetoed = set(_losing_classes(without, hits, selection.labels))
+    used = [k for k in np.unique(pools[point.mix].rows.labels) if k not in vetoed]
+    choice = Choice(
+        baseline=arm.name,
+        mix=point.mix,
+        dose=point.dose,
+        loss_weight=point.loss_weight,
+        classes=tuple(class_names[k] for k in used) or tuple(class_names),
+        on_selection=True,
+    )
+    return choice, [each for each, _ in tried]
+
+
+def default_choice(baseline: Arm, pools: Mapping[Mix, Pool], options: Options, class_names: Sequence[str]) -> Choice:
+    """Return what holds where selection is too small to choose: the plan's own mix at the default dose."""
+    return Choice(
+        baseline=baseline.name,
+        mix=next(iter(pools)),
+        dose=options.default_dose,
+        loss_weight=options.default_weight,
+        classes=tuple(class_names),
+        on_selection=False,
+    )
+
+
+def copies_of(real: LabelledCells, pool: Pool, generator: np.random.Generator) -> Pool:
+    """Return the control: real rows drawn again, as many of each class as `pool` has. More exposure, nothing new."""
+    rows = [generator.choice(np.flatnonzero(real.labels == label)) for label in pool.rows.labels]
+    return Pool(real.take(np.array(rows, np.int64)), np.ones(len(rows), np.float32))
+
+
+def mean_balanced_accuracy(correct: Correct, labels: NDArray[np.int64]) -> float:
+    """Return balanced accuracy, averaged over seeds, in [0, 1]."""
+    return float(np.mean([balanced_accuracy(np.where(row, labels, -1), labels) for row in correct]))
+
+
+def uplift_estimate(without: Correct, treated: Correct, labels: NDArray[np.int64]) -> Estimate:
+    """Return the paired difference in balanced accuracy with a 95 % interval over seeds and items."""
+    delta, error, critical = paired_difference(without, treated, labels)
+    return Estimate(value=delta, ci_low=delta - critical * error, ci_high=delta + critical * error, n=len(labels))
+
+
+def accuracy_estimate(correct: Correct, labels: NDArray[np.int64]) -> Estimate:
+    """Return mean balanced accuracy with a normal 95 % interval over seeds and items, as in the verdict."""
+    classes = np.unique(labels)
+    by_seed = np.stack([correct[:, labels == label].mean(1) for label in classes]).mean(0)
+    by_item = correct.mean(0)
+    items = sum(by_item[labels == label].var() / (labels == label).sum() for label in classes) / len(classes) ** 2
+    half = 1.96 * float(np.sqrt(by_seed.var(ddof=1) / len(by_seed) + items))
+    value = float(by_seed.mean())
+    return Estimate(value=value, ci_low=value - half, ci_high=value + half, n=len(labels))
+
+
+def _losing_classes(without: Correct, treated: Correct, labels: NDArray[np.int64]) -> list[int]:
+    """Return classes whose recall fell by more than two standard errors."""
+    losing = []
+    for label in np.unique(labels):
+        mine = labels == label
+        delta, error, _ = paired_difference(without[:, mine], treated[:, mine], labels[mine])
+        if delta < -_VETO_ERRORS * error and delta < 0:
+            losing.append(int(label))
+    return losing
