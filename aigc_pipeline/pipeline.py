@@ -14,7 +14,19 @@ from aigc_pipeline.config import PipelineConfig, to_yaml
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.records import Record
 from aigc_pipeline.core.strict import Settings, digest_of
-from aigc_pipeline.records import CleanDataset, DatasetSplits, Manifest, RawDataset, SynthesisPlan
+from aigc_pipeline.records import (
+    CandidateSet,
+    Checkpoint,
+    CleanDataset,
+    DatasetSplits,
+    Embeddings,
+    FilteredSet,
+    Judge,
+    Manifest,
+    RawDataset,
+    ScoredSet,
+    SynthesisPlan,
+)
 from aigc_pipeline.stages.calibrate import calibrate
 from aigc_pipeline.stages.clean import clean
 from aigc_pipeline.stages.embed import embed
@@ -44,6 +56,43 @@ class Runner(Protocol):
 def run_pipeline(config: PipelineConfig, *, context: Context, call: Runner | None = None) -> Manifest:
     """Run or resume all stages and return what was published, or why nothing was."""
     run = StageCaller.of(config, context, call)
+    done = _judge(config, run)
+    report = run(
+        evaluate, config.evaluate, done.splits, done.embeddings, done.judge, done.candidates, done.scored, done.filtered
+    )
+    return run(
+        publish, config.publish, done.raw, done.cleaned, done.splits, done.planned, done.checkpoint, done.judge,
+        done.candidates, done.filtered, report,
+    )  # fmt: skip
+
+
+def judge_pipeline(config: PipelineConfig, *, context: Context, call: Runner | None = None) -> "Judged":
+    """Run up to the gates: every candidate has its numbers and its verdict, nothing is evaluated or published."""
+    return _judge(config, StageCaller.of(config, context, call))
+
+
+def plan_pipeline(config: PipelineConfig, *, context: Context, call: Runner | None = None) -> SynthesisPlan:
+    """Run up to the plan: what would be synthesized, at what cost. Nothing is trained."""
+    return _prepare(config, StageCaller.of(config, context, call))[3]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The records up to the gates."""
+
+    raw: RawDataset
+    cleaned: CleanDataset
+    splits: DatasetSplits
+    planned: SynthesisPlan
+    embeddings: Embeddings
+    checkpoint: Checkpoint
+    judge: Judge
+    candidates: CandidateSet
+    scored: ScoredSet
+    filtered: FilteredSet
+
+
+def _judge(config: PipelineConfig, run: "StageCaller") -> Judged:
     raw, cleaned, splits, planned = _prepare(config, run)
     embeddings = run(embed, config.embed, splits)
     checkpoint = run(train, config.train, planned, splits)
@@ -51,13 +100,7 @@ def run_pipeline(config: PipelineConfig, *, context: Context, call: Runner | Non
     candidates = run(synthesize, config.synthesize, planned, splits, checkpoint, judge)
     scored = run(score, config.score, planned, splits, embeddings, checkpoint, judge, candidates)
     filtered = run(filter_candidates, config.filter, planned, judge, scored)
-    report = run(evaluate, config.evaluate, splits, embeddings, judge, candidates, scored, filtered)
-    return run(publish, config.publish, raw, cleaned, splits, planned, checkpoint, judge, candidates, filtered, report)
-
-
-def plan_pipeline(config: PipelineConfig, *, context: Context, call: Runner | None = None) -> SynthesisPlan:
-    """Run up to the plan: what would be synthesized, at what cost. Nothing is trained."""
-    return _prepare(config, StageCaller.of(config, context, call))[3]
+    return Judged(raw, cleaned, splits, planned, embeddings, checkpoint, judge, candidates, scored, filtered)
 
 
 def _prepare(

@@ -1,0 +1,261 @@
+"""Long-tailed MNIST, 500 down to 5 samples a class: what every way to train gains over balanced softmax.
+
+Arms, doses and permutations of which class is rare are fixed here, before the test set is read; every arm is reported,
+with a control of plain copies at every dose and, as the ceiling, as many real samples that were held back.
+
+    python benchmarks/long_tail.py FOLDER [--permutations 5] [--first 0]      # about 12 minutes a permutation; resumes
+
+FOLDER has train/0 .. train/9 and test/0 .. test/9. Writes benchmarks/results/long_tail.json and prints the table.
+"""
+
+import argparse
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import t
+
+from aigc_pipeline.config import PipelineConfig, load_config
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.samples import ROLES, Mix
+from aigc_pipeline.core.store import Store
+from aigc_pipeline.data.loader import LabelledCells, concatenate, from_table, load_cells
+from aigc_pipeline.data.mixing import mixed_rows
+from aigc_pipeline.data.shards import read_shards, read_table
+from aigc_pipeline.metrics.classification import scores_of
+from aigc_pipeline.metrics.downstream import Arm
+from aigc_pipeline.metrics.uplift import BASELINES, Pool, Trials, copies_of
+from aigc_pipeline.metrics.verdict import decide
+from aigc_pipeline.modalities import modality_of
+from aigc_pipeline.pipeline import Judged, judge_pipeline
+
+RESULT = Path(__file__).parent / "results" / "long_tail.json"
+WORK = Path("workspace") / "long_tail"
+LARGEST, SMALLEST, NUM_CLASSES = 500, 5, 10
+DOSES = (0.25, 0.5)
+BAR = "balanced_softmax"
+TOTAL_SAMPLES, BATCH_SIZE = 51_200, 64
+MAX_MINUTES = 1.5
+POOLS = ("copies", "classic", "generated", "generated_unfiltered", "both", "real")
+PUBLISHED_DOSE, PUBLISHED_WEIGHT = 0.25, 0.5  # EvaluateConfig's defaults: 124 selection samples choose nothing
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One permutation: which class has how many samples, and the folders made of them."""
+
+    number: int
+    counts: dict[int, int]
+    folder: Path
+    held_back: Path
+
+
+def prepare(source: Path, number: int) -> Setting:
+    """Lay out one long-tailed dataset, and beside it as many unused real samples as fill every class to the largest."""
+    generator = np.random.default_rng([number, 2026])
+    order = generator.permutation(NUM_CLASSES)
+    sizes = [round(LARGEST * (SMALLEST / LARGEST) ** (rank / (NUM_CLASSES - 1))) for rank in range(NUM_CLASSES)]
+    counts = {int(label): size for label, size in zip(order, sizes, strict=True)}
+    folder, held_back = WORK / f"data-{number}", WORK / f"held-back-{number}"
+    if not (folder / "test").exists():
+        for label, size in sorted(counts.items()):
+            files = sorted((source / "train" / str(label)).iterdir())
+            chosen = [files[i] for i in generator.permutation(len(files))[:LARGEST]]
+            link(chosen[:size], folder / "train" / str(label))
+            link(chosen[size:], held_back / str(label))
+            link(sorted((source / "test" / str(label)).iterdir()), folder / "test" / str(label))
+    return Setting(number, counts, folder, held_back)
+
+
+def link(files: list[Path], folder: Path) -> None:
+    """Copy files into a new folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+
+
+def configure(setting: Setting) -> PipelineConfig:
+    """Return the run's settings: every class filled up to the largest, 1.5 minutes of training, one thread."""
+    want = {str(label): LARGEST - count for label, count in setting.counts.items()}
+    return load_config(
+        source=setting.folder,
+        overrides=[
+            f"seed={setting.number}",
+            f"train.max_minutes={MAX_MINUTES}",
+            "runtime.threads=1",
+            "runtime.device=cpu",
+            f"plan.strategy={{kind: explicit, counts: {json.dumps(want)}}}",
+            "synthesize.audit_per_class=0",
+            "clean.gates=[]",
+        ],
+    )
+
+
+def run(setting: Setting) -> tuple[Context, Judged]:
+    """Run the pipeline up to the gates."""
+    config = configure(setting)
+    context = Context(Store(WORK / f"workspace-{setting.number}"), config.seed, config.runtime)
+    return context, judge_pipeline(config, context=context)
+
+
+def pools_of(context: Context, judged: Judged, real: LabelledCells, held_back: Path) -> dict[str, Pool]:
+    """Return the synthetic rows of every kind, at equal numbers per class as far as there are enough."""
+    table = read_table(context.files_of(judged.filtered) / "filtered.arrow")
+    cells = from_table(read_shards(context.files_of(judged.candidates), "candidates"))
+    accepted = np.flatnonzero(table["accepted"].to_numpy(zero_copy_only=False))
+    kinds: dict[str, Mix] = {"classic": "classic", "generated": "generated", "both": "both"}
+    rows = {name: accepted[mixed_rows(table.take(accepted), mix)] for name, mix in kinds.items()}
+    unfiltered = [order_of_first(table, label, n) for label, n in want_of(judged).items()]
+    rows["generated_unfiltered"] = np.concatenate(unfiltered)
+    pools = {name: Pool(cells.take(index), np.ones(len(index), np.float32)) for name, index in rows.items()}
+    pools["copies"] = copies_of(real, pools["classic"], np.random.default_rng(0))
+    held = real_pool(held_back, judged)
+    pools["real"] = Pool(held, np.ones(len(held), np.float32))
+    return pools
+
+
+def order_of_first(table: object, label: int, number: int) -> np.ndarray:
+    """Return the first candidates of a class by the plan's own method, whatever the gates say."""
+    labels, origin = table["label"].to_numpy(), np.array(table["origin"].to_pylist())  # type: ignore[index]
+    mine = labels == label
+    own = "generated" if (mine & (origin == "generated")).any() else "classic"
+    return np.flatnonzero(mine & (origin == own))[:number]
+
+
+def want_of(judged: Judged) -> dict[int, int]:
+    """Return how many rows the plan wants per class."""
+    return {label: each.want for label, each in enumerate(judged.planned.classes)}
+
+
+def real_pool(folder: Path, judged: Judged) -> LabelledCells:
+    """Return the held-back real samples as cells."""
+    spec, names = judged.splits.spec, judged.splits.classes
+    files = [(file, names.index(place.name)) for place in sorted(folder.iterdir()) for file in sorted(place.iterdir())]
+    cells = modality_of(spec).decode([file.read_bytes() for file, _ in files], spec)
+    return LabelledCells([file.name for file, _ in files], np.array([k for _, k in files], np.int64), cells)
+
+
+def arms() -> Iterator[tuple[Arm, str | None]]:
+    """Yield every arm with the kind of rows it adds. Nothing is added to this list after a test result was seen."""
+    for arm in BASELINES:
+        if arm.name != "real":
+            yield arm, None
+    bar = next(arm for arm in BASELINES if arm.name == BAR)
+    for kind in POOLS:
+        for dose in DOSES:
+            yield replace(bar, name=f"{kind}, dose {dose}", dose=dose), kind
+    yield replace(bar, name="published", dose=PUBLISHED_DOSE, loss_weight=PUBLISHED_WEIGHT), "published"
+
+
+def measure(source: Path, number: int, published: str) -> dict[str, object]:
+    """Train every arm of one permutation once on the same seed; return predictions turned into numbers."""
+    setting = prepare(source, number)
+    context, judged = run(setting)
+    roles = {role: load_cells(context.files_of(judged.splits) / f"{role}.arrow") for role in ROLES}
+    real, test = concatenate(*(roles[role] for role in ROLES[:3])), roles["test"]
+    pools = pools_of(context, judged, real, setting.held_back)
+    pools["published"] = pools[published]
+    trials = Trials(
+        judged.splits.spec, NUM_CLASSES, TOTAL_SAMPLES, BATCH_SIZE, torch.device("cpu"),
+        lambda _purpose, _seed: number, None, lambda: None,
+    )  # fmt: skip
+    rarest = sorted(setting.counts, key=lambda label: setting.counts[label])[:3]
+    predicted: dict[str, np.ndarray] = {}
+    for arm, kind in arms():
+        file = WORK / f"predicted-{number}" / f"{arm.name.replace(' ', '_')}.npy"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(file, trials.predictions(arm, real, pools[kind] if kind else None, test, "long-tail", 1))
+        predicted[arm.name] = np.load(file)
+        print(number, arm.name, numbers(predicted[arm.name], test.labels, rarest), flush=True)
+    return {
+        "permutation": number,
+        "counts": setting.counts,
+        "num_rows": {name: len(pool.rows) for name, pool in pools.items()},
+        "judge": judged.judge.model_dump(
+            mode="json", include={"auc", "ece", "excess_ece", "z", "complaints", "keep_share"}
+        ),
+        "rejected": judged.filtered.rejected,
+        "arms": {name: numbers(rows, test.labels, rarest) for name, rows in predicted.items()},
+        "correct": {name: (rows == test.labels)[0].tolist() for name, rows in predicted.items()},
+        "labels": test.labels.tolist(),
+    }
+
+
+def numbers(predicted: np.ndarray, labels: np.ndarray, rarest: list[int]) -> dict[str, float]:
+    """Return balanced accuracy, macro F1 and the mean recall of the three rarest classes, in percent."""
+    scores = scores_of(predicted, labels, NUM_CLASSES)
+    tail = float(np.mean([(predicted[0, labels == k] == k).mean() for k in rarest]))
+    return {
+        "balanced_accuracy": 100 * scores["balanced_accuracy"],
+        "macro_f1": 100 * scores["macro_f1"],
+        "tail_recall": 100 * tail,
+    }
+
+
+def summarize(cases: list[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Return one row per arm: means, and differences to the bar paired by permutation with a 95 % t interval."""
+    rows = []
+    for arm, _ in arms():
+        table = [case["arms"] for case in cases]  # type: ignore[misc]
+        row: dict[str, object] = {"arm": arm.name, "n": len(table)}
+        for metric in ("balanced_accuracy", "macro_f1", "tail_recall"):
+            values = np.array([each[arm.name][metric] for each in table])  # type: ignore[index]
+            gain = values - np.array([each[BAR][metric] for each in table])  # type: ignore[index]
+            half = (
+                float(t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / math.sqrt(len(gain))) if len(gain) > 1 else None
+            )
+            row |= {metric: float(values.mean()), f"gain_{metric}": float(gain.mean()), f"half_{metric}": half}
+        rows.append(row)
+    ceiling = {row["arm"]: row["gain_macro_f1"] for row in rows}
+    for row in rows:
+        best = max(ceiling[f"real, dose {dose}"] for dose in DOSES)  # type: ignore[type-var]
+        row["share_of_ceiling"] = float(row["gain_macro_f1"] / best) if best else None  # type: ignore[operator]
+    return rows
+
+
+def verdicts(cases: list[Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    """Return, per arm with added rows, the verdict over all permutations as paired seeds on one test set."""
+    labels = np.array(cases[0]["labels"])
+    stacked = {arm.name: np.array([case["correct"][arm.name] for case in cases]) for arm, _ in arms()}  # type: ignore[index]
+    found = {}
+    for arm, kind in arms():
+        if kind is not None and len(cases) > 1:
+            verdict = decide(
+                stacked[BAR], stacked[arm.name], labels, baseline_name=BAR, dose=arm.dose, loss_weight=arm.loss_weight
+            )
+            found[arm.name] = {"outcome": verdict.outcome, "sentence": verdict.sentence}
+    return found
+
+
+def main() -> None:
+    """Measure all permutations, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--permutations", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--published", choices=("classic", "generated", "both"), default="generated")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen = range(arguments.first, arguments.first + arguments.permutations)
+    cases = [measure(arguments.folder, number, arguments.published) for number in chosen]
+    rows, said = summarize(cases), verdicts(cases)
+    print(f"\n{'arm':28} bal.acc  macro-F1    gain           tail recall  gain           of ceiling  verdict")
+    for row in rows:
+        name = str(row["arm"])
+        print(
+            f"{name:28} {row['balanced_accuracy']:7.2f} {row['macro_f1']:8.2f} {row['gain_macro_f1']:+7.2f}"
+            f" ({row['half_macro_f1'] or 0:.2f}) {row['tail_recall']:12.2f} {row['gain_tail_recall']:+7.2f}"
+            f" ({row['half_tail_recall'] or 0:.2f}) {row['share_of_ceiling'] or 0:9.2f}   {said.get(name, {}).get('outcome', '')}"
+        )
+    kept = [{k: v for k, v in case.items() if k not in {"correct", "labels"}} for case in cases]
+    RESULT.write_text(json.dumps({"rows": rows, "verdicts": said, "cases": kept}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
