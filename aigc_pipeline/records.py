@@ -150,6 +150,9 @@ class TradePoint(BaseModel):
     recall: float
     density: float
     coverage: float
+    min_class_share: float
+    """Mean acceptance of the class that keeps least, over the mean of all; 1 where every class meets the same budget.
+    Classes with a budget of their own are left out."""
 
 
 class Judge(Record):
@@ -341,6 +344,8 @@ class EvalReport(Record):
     doses: tuple[DosePoint, ...] = ()
     """What was tried on selection, in order."""
     per_class: tuple[dict[str, str | int | float | None], ...]
+    class_fidelity: tuple[dict[str, str | int | float | None], ...] = ()
+    """Fidelity in the judge encoder per class and set (before, after, real)."""
     worth: tuple[Worth, ...] = ()
     """The whole set first, then per class; empty where not measured."""
     groups: tuple[GroupOutcome, ...] = ()

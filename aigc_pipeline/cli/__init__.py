@@ -159,6 +159,48 @@ def show(
         show_version(place, reporter=reporter)
 
 
+@app.command()
+def explain(
+    context: typer.Context,
+    sample: Annotated[
+        str,
+        typer.Argument(metavar="SAMPLE", help="A sample id, its first 6 characters or more, or a source file's path."),
+    ],
+    *,
+    place: Annotated[
+        Path,
+        typer.Option("--place", "-w", metavar="PLACE", help="A workspace (its latest version) or a version directory."),
+    ] = DEFAULT_WORKSPACE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what decided about one sample: every number, gate, neighbour and limit, from the published version alone."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.explaining import explain_sample
+
+        explain_sample(sample, place, as_json=as_json, reporter=reporter)
+
+
+@app.command()
+def score(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Pictures, flat or in one sub-folder per class.", show_default=False)
+    ],
+    *,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many to print, the most unlike first.")] = 20,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write all rows to a .parquet or .csv file.", show_default=False),
+    ] = None,
+) -> None:
+    """Rank your own pictures by how unlike the training data they are, with the latest published run's judge."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.scoring import score_folder
+
+        score_folder(folder, workspace, top=top, out=out, reporter=reporter)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. Global flags count wherever they stand: people append `--traceback` to what just failed."""
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -1,7 +1,8 @@
 """A sample before any modality has looked at it, and the least that every spec says about the samples it describes."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -25,6 +26,8 @@ class RawSample:
     content: bytes | None
     given_role: Role | None = None
     problem: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Further columns of the source's metadata: groups that outcomes are reported for."""
 
 
 class SampleSpec(BaseModel):

@@ -43,6 +43,7 @@ class FittedEncoder:
     """An encoder whose features are standardized over the training split: zero mean, unit variance per dimension."""
 
     kind: str
+    """The feature space's name in every metric."""
     network: EncoderNetwork
     spec: SampleSpec
     has_head: bool
@@ -101,7 +102,12 @@ class Encoder(Protocol):
 
     @property
     def kind(self) -> str:
-        """The word that picks this member in a config; also the feature space's name in every metric."""
+        """The word that picks this member in a config."""
+        ...
+
+    @property
+    def feature_space(self) -> str:
+        """What every metric calls the features: the kind, unless a kind stands for many networks."""
         ...
 
     def build(self, spec: SampleSpec, num_classes: int, num_train: int, seed: int) -> EncoderNetwork:
@@ -145,7 +151,7 @@ def load_fitted(
     network.load_state_dict(load_tensors(content))
     network.to(device).eval().requires_grad_(False)
     return FittedEncoder(
-        encoder.kind, network, spec, not isinstance(network.head, nn.Identity), content_sha256(content)
+        encoder.feature_space, network, spec, not isinstance(network.head, nn.Identity), content_sha256(content)
     )
 
 

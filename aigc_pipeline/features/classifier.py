@@ -46,6 +46,11 @@ class Classifier(Member):
     patience: int = Field(default=4, ge=1)
     """Checks on the selection split without progress before training stops; there are 12 in all."""
 
+    @property
+    def feature_space(self) -> str:
+        """The kind."""
+        return self.kind
+
     def build(self, spec: SampleSpec, num_classes: int, num_train: int, seed: int) -> EncoderNetwork:
         """Return trunk and head."""
         size = self.num_features or (128 if num_train > _LARGE_DATA else 64)
@@ -76,7 +81,7 @@ class Classifier(Member):
             validation=_validation(selection, spec, device, max(total // _CHECKS, self.batch_size), self.patience),
             hooks=hooks,
         )
-        return finish(self.kind, network, train, spec, has_head=True)
+        return finish(self.feature_space, network, train, spec, has_head=True)
 
 
 _train = train  # the loop; `train` is also this file's word for a split

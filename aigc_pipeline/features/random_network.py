@@ -26,6 +26,11 @@ class RandomNetwork(Member):
     num_features: int = Field(default=64, ge=2)
     """Feature dimension; small, because the bias of Frechet distances grows with its square."""
 
+    @property
+    def feature_space(self) -> str:
+        """The kind."""
+        return self.kind
+
     def build(self, spec: SampleSpec, num_classes: int, num_train: int, seed: int) -> EncoderNetwork:
         """Return a network without class head."""
         del num_classes, num_train
@@ -47,4 +52,4 @@ class RandomNetwork(Member):
         """Standardize; there is nothing to train."""
         del selection, hooks
         network = self.build(spec, num_classes, len(train), seed).to(device)
-        return finish(self.kind, network, train, spec, has_head=False)
+        return finish(self.feature_space, network, train, spec, has_head=False)

@@ -1,1 +1,1 @@
-"""What the verdict rests on. Every number names its feature space; nothing here is called FID."""
+"""What the verdict rests on. Every number names its feature space."""

@@ -34,10 +34,21 @@ class Trade:
     relaxed_from: float | None
 
 
+@dataclass(frozen=True)
+class Pilot:
+    """Fakes that passed the gates before rejection sampling."""
+
+    features: FloatArray
+    coins: NDArray[np.float64]
+    """Each row's own uniform number, `[n]`."""
+    labels: NDArray[np.int64]
+    """Class of each row; -1 for classes with a budget of their own."""
+
+
 def choose_budget(
     real: FloatArray,
-    pilot: FloatArray,
-    keep: Callable[[float], NDArray[np.bool_]],
+    pilot: Pilot,
+    accept: Callable[[float], NDArray[np.float64]],
     *,
     configured: float,
     relaxes: bool,
@@ -45,21 +56,24 @@ def choose_budget(
 ) -> Trade:
     """Measure the trade; raise the configured budget where it only trims diversity.
 
+    A starved class is recorded, and never a reason to raise the budget: a class falls behind where `min_p_real` leaves
+    it too little to choose from, and a larger budget for the others would widen the gap.
+
     Args:
         real: features of hold-out reals, `[m, d]`.
-        pilot: features of pilot fakes that passed the gates before, `[n, d]`.
-        keep: budget to the pilot rows that it keeps, `[n]`.
+        accept: budget to the acceptance probability of every pilot row, `[n]`.
     """
-    kept = {share: keep(share) for share in sorted({*SHARES, configured}, reverse=True)}
-    number = min(_MAX_ROWS, *(int(mask.sum()) for mask in kept.values()))
+    probability = {share: accept(share) for share in sorted({*SHARES, configured}, reverse=True)}
+    number = min(_MAX_ROWS, *(int((pilot.coins < p).sum()) for p in probability.values()))
     if min(number, len(real)) <= 2 * _NEIGHBOURS:
         return Trade((), configured, None)
 
     def measured(share: float) -> TradePoint:
-        mask = kept[share] if share in kept else keep(share)
-        return _point(share, real, pilot[mask], number, seed)
+        p = probability[share] if share in probability else accept(share)
+        least = min_class_share(p, pilot.labels)
+        return _point(share, real, pilot.features[pilot.coins < p], number, seed, least)
 
-    points = {share: measured(share) for share in kept}
+    points = {share: measured(share) for share in probability}
     share = configured
     for _ in range(_MAX_RELAXATIONS if relaxes else 0):
         if share >= 1 or not trims_diversity(points[1.0], points[share]):
@@ -77,7 +91,14 @@ def trims_diversity(before: TradePoint, after: TradePoint) -> bool:
     return starved or in_vain
 
 
-def _point(share: float, real: FloatArray, kept: FloatArray, number: int, seed: int) -> TradePoint:
+def min_class_share(probability: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return the lowest class mean of acceptance over the mean of all, in [0, 1]; rows of class -1 do not count."""
+    means = [float(probability[labels == label].mean()) for label in np.unique(labels[labels >= 0])]
+    overall = float(np.mean(means)) if means else 0.0
+    return min(means) / overall if overall else 1.0
+
+
+def _point(share: float, real: FloatArray, kept: FloatArray, number: int, seed: int, least: float) -> TradePoint:
     """Return the mean over draws of `number` kept samples against up to 1,000 reals."""
     generator = numpy_generator(seed, "trade")
     draws = []
@@ -85,4 +106,5 @@ def _point(share: float, real: FloatArray, kept: FloatArray, number: int, seed: 
         reals = real[generator.permutation(len(real))[:_MAX_ROWS]]
         draws.append(prdc(reals, kept[generator.permutation(len(kept))[:number]], _NEIGHBOURS))
     names = ("precision", "recall", "density", "coverage")
-    return TradePoint(keep_share=share, **{name: float(np.mean([getattr(d, name) for d in draws])) for name in names})
+    means = {name: float(np.mean([getattr(d, name) for d in draws])) for name in names}
+    return TradePoint(keep_share=share, min_class_share=least, **means)

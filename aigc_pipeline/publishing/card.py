@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aigc_pipeline.publishing.report.content import ReportContent
+from aigc_pipeline.publishing.report.summary import choice_words, is_starved, worth_of
 from aigc_pipeline.publishing.report.wording import arm_words, as_sentence, percent, points, reason_words
 from aigc_pipeline.publishing.snippet import SNIPPET
 
@@ -113,8 +114,9 @@ def _story(content: ReportContent) -> Iterator[str]:
     )
     reasons = ", ".join(f"{n:,} ({reason_words(reason)})" for reason, n in filtered.rejected.items()) or "none rejected"
     yield f"{filtered.num_in:,} candidates, {filtered.num_kept:,} accepted. Rejected: {reasons}."
+    excess = "" if judge.excess_ece is None else f", of which {max(judge.excess_ece, 0):.3f} beyond chance,"
     if filtered.filtered_by_probability and judge.auc is not None:
-        yield f"Filtered by a calibrated critic (AUC {judge.auc:.3f}, ECE {judge.ece or 0:.3f} on unseen samples)."
+        yield f"Filtered by a calibrated critic (AUC {judge.auc:.3f}, ECE {judge.ece or 0:.3f}{excess} on unseen samples)."
     else:
         yield "Not filtered by probability" + (f": {judge.complaints[0]}." if judge.complaints else ".")
     yield _copies(content)
@@ -124,6 +126,13 @@ def _story(content: ReportContent) -> Iterator[str]:
             f"{verdict.uplift.n:,} test samples, with {percent(verdict.dose, 0)} synthetic rows in a batch at loss weight "
             f"{verdict.loss_weight:g} (question no. {verdict.test_opening} to this test set, alpha {verdict.alpha:.3g})."
         )
+    if evaluation.choice is not None:
+        yield choice_words(evaluation.choice, content.classes)
+    if (whole := worth_of(content)[0]) is not None:
+        yield f"Worth in real samples: {whole.sentence}"
+    starved = [f"{group.attribute} {group.group}" for group in evaluation.groups if is_starved(group.warning)]
+    if starved:
+        yield f"Groups that the filter starves: {', '.join(starved)}. See the report."
 
 
 def _copies(content: ReportContent) -> str:

@@ -10,6 +10,7 @@ from aigc_pipeline.core.samples import ROLES
 from aigc_pipeline.core.tables import LEDGER, build_table
 from aigc_pipeline.data.shards import read_table
 
+_NOT_CHOSEN = "good, but not published: the mix, dose or classes that were chosen leave it out"
 _DETAILS = {
     "duplicate": "identical content was listed before",
     "label_conflict": "identical content is listed under another class",
@@ -19,8 +20,19 @@ _DETAILS = {
 }
 
 
-def build_ledger(ingested: Path, cleaned: Path, split: Path, filtered: pa.Table, *, num_listed: int) -> pa.Table:
+def build_ledger(
+    ingested: Path,
+    cleaned: Path,
+    split: Path,
+    filtered: pa.Table,
+    *,
+    num_listed: int,
+    published: frozenset[str] | None = None,
+) -> pa.Table:
     """Join what ingest, clean, split and filter have put on record.
+
+    Args:
+        published: ids of the synthetic rows of this version; None where none are published.
 
     Raises:
         PublishError: if a file or a candidate is missing or counted twice.
@@ -30,7 +42,7 @@ def build_ledger(ingested: Path, cleaned: Path, split: Path, filtered: pa.Table,
         _refused(read_table(cleaned / "ledger.arrow"), "clean"),
         _refused(read_table(split / "ledger.arrow"), "split"),
         *(_kept(read_table(split / f"{role}.arrow"), role, _class_names(cleaned)) for role in ROLES),
-        _candidates(filtered),
+        _candidates(filtered, published),
     ]
     ledger = pa.concat_tables(parts)
     num_inputs = sum(len(part) for part in parts[:-1])
@@ -81,8 +93,12 @@ def _inputs(table: pa.Table, state: str, stage: str | None, **extra: object) -> 
     )
 
 
-def _candidates(table: pa.Table) -> pa.Table:
+def _candidates(table: pa.Table, published: frozenset[str] | None) -> pa.Table:
     accepted = table["accepted"].to_pylist()
+    details = [
+        _NOT_CHOSEN if each and published is not None and sample_id not in published else None
+        for each, sample_id in zip(accepted, table["sample_id"].to_pylist(), strict=True)
+    ]
     return build_table(
         LEDGER,
         {
@@ -93,6 +109,7 @@ def _candidates(table: pa.Table) -> pa.Table:
             "state": ["accepted" if each else "rejected" for each in accepted],
             "stage": ["filter"] * len(table),
             "reason": table["reject_reason"],
+            "detail": pa.array(details, pa.string()),
         },
     )
 

@@ -41,14 +41,20 @@ def acceptance_probability(ratio: NDArray[np.floating], constant: NDArray[np.flo
         return np.where(np.isinf(constant), (ratio > 0).astype(float), np.minimum(1.0, constant * ratio))
 
 
-def solve_discriminator(log_ratio: Floats, keep_share: float, peak: float) -> float:
-    """Return gamma with mean(sigmoid(F - gamma)) == keep_share; minus infinity for a budget of 1."""
-    if keep_share >= 1:
+def solve_discriminator(log_ratio: Floats, keep_share: float, peak: float, *, allowed: NDArray[np.bool_]) -> float:
+    """Return gamma with mean(allowed * sigmoid(F - gamma)) == keep_share.
+
+    Minus infinity, which accepts every allowed row, where even that stays within the budget.
+
+    Args:
+        allowed: `[n]`: rows that may be accepted at all.
+    """
+    if keep_share >= allowed.mean():
         return float("-inf")
     lifted = _lifted(log_ratio, np.full(len(log_ratio), peak))
 
     def excess(gamma: float) -> float:
-        return float(expit(lifted - gamma).mean() - keep_share)
+        return float((allowed * expit(lifted - gamma)).mean() - keep_share)
 
     return float(brentq(excess, -_WIDEST, _WIDEST, xtol=1e-12))
 

@@ -1,15 +1,15 @@
 """A folder with one sub-folder per class, or with train, val and test folders that each hold one per class.
 
-Deeper levels are searched, and their names mean nothing. Nothing in the folder is opened before `records`, nothing is
-ever written, and symbolic links are not followed: one could point outside the data, or in a circle.
+Deeper levels are searched, and their names mean nothing. Nothing but a `metadata.csv` is opened before `records`, nothing
+is ever written, and symbolic links are not followed: one could point outside the data, or in a circle.
 """
 
 import hashlib
 import logging
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -17,6 +17,7 @@ from aigc_pipeline.core.errors import SourceError
 from aigc_pipeline.core.samples import RawSample, Role
 from aigc_pipeline.core.strict import Member
 from aigc_pipeline.sources.base import Listing
+from aigc_pipeline.sources.folder_metadata import METADATA_FILE, read_attributes
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,11 @@ _ROLES: dict[str, Role | None] = {
 
 
 class ClassFolder(Member):
-    """Take every file below `path`; the name of its class folder is its class."""
+    """Take every file below `path`; the name of its class folder is its class.
+
+    A `metadata.csv` (column `file_name`, relative to the table) in `path`, in a split folder or in a class folder gives
+    pictures further attributes; acceptance and recall are then reported for each of their values.
+    """
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image"})
 
@@ -46,19 +51,21 @@ class ClassFolder(Member):
         return "image"
 
     def listing(self) -> Listing:
-        """Return a digest over names, sizes and modification times."""
+        """Return a digest over names, sizes, modification times and attributes."""
         files = self._files()
         digest = hashlib.sha256()
         for file in files:
             line = (file.uri, file.class_name, file.role, file.num_bytes, file.mtime_ns)
             digest.update(repr(line).encode())
+            if file.attributes:
+                digest.update(repr(sorted(file.attributes.items())).encode())
         return Listing(len(files), digest.hexdigest(), str(self.path))
 
     def records(self) -> Iterator[RawSample]:
         """Yield the files sorted by class, then by relative path. A file that cannot be read comes with its problem."""
         for file in self._files():
             content, problem = _read(file)
-            yield RawSample(file.uri, file.class_name, content, file.role, problem)
+            yield RawSample(file.uri, file.class_name, content, file.role, problem, file.attributes)
 
     def _files(self) -> list["_File"]:
         """Scan the whole tree.
@@ -73,7 +80,7 @@ class ClassFolder(Member):
             names = ", ".join(f"'{folder.class_name}'" for folder in folders[:5])
             msg = f"the class folders of {root} ({names}) hold no file. Put the pictures of each class into its folder."
             raise SourceError(msg)
-        return sorted(files, key=lambda file: (file.class_name, file.uri))
+        return sorted(_with_attributes(files, folders, root), key=lambda file: (file.class_name, file.uri))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,40 @@ class _File:
     num_bytes: int = -1
     mtime_ns: int = -1
     problem: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+def _with_attributes(files: Sequence[_File], folders: Sequence[_Folder], root: Path) -> list[_File]:
+    """Give files the attributes that a table lists for them, and list with its problem a file that only a table knows.
+
+    Raises:
+        SourceError: if a table is not one, or no row of it names a file.
+    """
+    own = [folder.path for folder in folders if not folder.path.is_symlink()]
+    places = {root, *(path.parent for path in own), *own}
+    table = {_printable(uri): row for uri, row in read_attributes(sorted(places), root).items()}
+    known = {file.uri for file in files}
+    missing = sorted(table.keys() - known)
+    if missing and not table.keys() & known:
+        msg = (
+            f"no row of {METADATA_FILE} in {root} names a file that is there; '{missing[0]}' is looked for. "
+            "'file_name' is relative to the folder of the table, class folder included."
+        )
+        raise SourceError(msg)
+    lost = [file for uri in missing if (file := _lost_file(uri, folders, root))]
+    if len(lost) < len(missing):
+        number = len(missing) - len(lost)
+        logger.warning("%d rows of %s name files outside the class folders and are left out", number, METADATA_FILE)
+    return [replace(file, attributes=table.get(file.uri, {})) for file in files] + lost
+
+
+def _lost_file(uri: str, folders: Sequence[_Folder], root: Path) -> _File | None:
+    """Return a file that a table names but that is not there; None where the name is in no class folder."""
+    for folder in folders:
+        if uri.startswith(f"{_uri(folder.path, root)}/") and ".." not in uri.split("/"):
+            problem = f"{METADATA_FILE} names it, but there is no such file"
+            return _File(root / uri, uri, folder.class_name, folder.role, problem=problem)
+    return None
 
 
 def _class_folders(root: Path) -> list[_Folder]:
@@ -110,6 +151,7 @@ def _class_folders(root: Path) -> list[_Folder]:
         found = [_folder(entry, None) for entry in folders]
     if not found:
         raise SourceError(_no_class_message(root, loose))
+    loose = [entry for entry in loose if entry.name != METADATA_FILE]
     if loose:
         logger.warning("%d files beside the class folders of %s belong to no class and are left out", len(loose), root)
     return found
@@ -162,7 +204,12 @@ def _walk(folder: _Folder, root: Path) -> Iterator[_File]:
             yield _problem_file(path, folder, root, f"the folder cannot be listed: {err.strerror}")
             continue
         pending += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
-        yield from (_file(entry, folder, root) for entry in entries if not entry.is_dir(follow_symlinks=False))
+        files = [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        yield from (_file(entry, folder, root) for entry in files if not _is_table(entry, folder))
+
+
+def _is_table(entry: os.DirEntry[str], folder: _Folder) -> bool:
+    return entry.name == METADATA_FILE and Path(entry.path).parent == folder.path and not entry.is_symlink()
 
 
 def _file(entry: os.DirEntry[str], folder: _Folder, root: Path) -> _File:

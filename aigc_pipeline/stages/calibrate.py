@@ -22,7 +22,7 @@ from aigc_pipeline.features.views import view_blocks
 from aigc_pipeline.gates import FilterPolicy, Gate, RejectionSampling, apply_gates
 from aigc_pipeline.generators.synthesis import Order, Synthesizer
 from aigc_pipeline.loading import open_bench, open_synthesizer
-from aigc_pipeline.metrics.trade import Trade, choose_budget
+from aigc_pipeline.metrics.trade import Pilot, Trade, choose_budget
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, Judge, SynthesisPlan
 from aigc_pipeline.scorers import Bench, JudgeState, ScoringBatch, add_set_columns, score_batch
@@ -43,12 +43,13 @@ from aigc_pipeline.scorers.critic import (
 from aigc_pipeline.scorers.health import Health, Limits, measure
 from aigc_pipeline.scorers.in_distribution import outlyingness
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 STATE = "judge.npz"
 _FAKES_PER_REAL = 2
 _MIN_FAKES = 30
 _MIN_SURVIVORS = 20
 _CLASSIC_PILOT_PART = 4
+_MIN_CLASS_SHARE = 0.8
 _COPY_FLOOR_TOLERANCES = 8.0
 _DISTINCT_FLOOR_TOLERANCES = 2.0
 
@@ -56,8 +57,9 @@ _DISTINCT_FLOOR_TOLERANCES = 2.0
 class CalibrateConfig(Settings):
     """How the judge is fitted and when it is trusted."""
 
-    min_calibration: int = Field(default=200, ge=10)
-    """Fewer calibration samples than this, and the critic is cross-fitted on train and calibration together."""
+    min_calibration: int = Field(default=60, ge=10)
+    """Fewer calibration samples than this, and the critic is cross-fitted on train and calibration together. It then
+    does without D's logit, which means nothing on samples that D was trained on, and separates worse."""
     min_reals: int = Field(default=50, ge=10)
     """Fewer reals than this in all, and there is no critic; candidates are gated by label and distance alone."""
     pilot_per_class: int = Field(default=200, ge=20)
@@ -283,14 +285,19 @@ class _Fitting:
         """Solve the acceptance constants on the pilot's survivors; measure the trade and relax the budget where needed."""
         passed = self._passes(state, pilot, policy.before_rejection())
 
-        def keep(share: float) -> NDArray[np.bool_]:
-            solved = self._solve(state, pilot.batch, passed, gate, share)
-            return pilot.batch.coins[passed] < accept_probability(pilot.batch, solved)[passed]
+        def accept(share: float) -> NDArray[np.float64]:
+            return accept_probability(pilot.batch, self._solve(state, pilot.batch, passed, gate, share))[passed]
 
+        labels = pilot.batch.labels[passed]
+        own_budget = [self.splits.classes.index(name) for name in gate.class_keep_share]
         trade = choose_budget(
             self.bench.encoder.encode(calibration.cells),
-            pilot.batch.features[passed],
-            keep,
+            Pilot(
+                pilot.batch.features[passed],
+                pilot.batch.coins[passed],
+                np.where(np.isin(labels, own_budget), -1, labels),
+            ),
+            accept,
             configured=gate.keep_share,
             relaxes=gate.relaxes,
             seed=self.context.seed_for("trade"),
@@ -316,7 +323,7 @@ class _Fitting:
             constants.append(
                 solve_acceptance(np.exp(values) * allowed[rows], share)
                 if gate.rule == "optimal"
-                else solve_discriminator(values, share, peak)
+                else solve_discriminator(values, share, peak, allowed=allowed[rows])
             )
             peaks.append(peak)
         return replace(
@@ -409,4 +416,10 @@ def _tell(context: Context, mode: str, health: Health, num_calibration: int, tra
         reporter.note(
             f"the rejection budget was raised from {trade.relaxed_from:.2f} to {trade.keep_share:.2f}: on the pilot it cost "
             "diversity (recall, coverage) without buying precision."
+        )
+    frozen = next((point for point in trade.points if point.keep_share == trade.keep_share), None) if trade else None
+    if frozen is not None and frozen.min_class_share < _MIN_CLASS_SHARE:
+        reporter.note(
+            f"rejection starves a class: it keeps {frozen.min_class_share:.0%} of its share. Lower min_p_real of "
+            "rejection_sampling, or give the class a budget of its own (class_keep_share)."
         )

@@ -27,7 +27,7 @@ from aigc_pipeline.gates import (
 from aigc_pipeline.modalities import MODALITIES
 from aigc_pipeline.records import CleanDataset, RawDataset
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 _PROJECTED = 64
 _NEIGHBOURS = 8
 _MARGIN = 2.0  # a projection to 64 numbers keeps distances within about 30 %
@@ -47,7 +47,7 @@ class CleanConfig(Settings):
 def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDataset:
     """Apply the gates and cluster near duplicates.
 
-    Reads `raw-*.arrow`. Writes `kept.arrow` (sample_id, uri, sha256, class_name, given_role, cluster, row) and
+    Reads `raw-*.arrow`. Writes `kept.arrow` (sample_id, uri, sha256, class_name, given_role, attributes, cluster, row) and
     `ledger.arrow` (refused samples with their reason).
 
     Raises:
@@ -60,7 +60,7 @@ def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDatase
     kept = table.take(pa.array(kept_rows))
     _refuse_too_little(kept, raw, reasons)
     clusters = _clusters(context, config, raw, kept)
-    columns = ["sample_id", "uri", "sha256", "class_name", "given_role"]
+    columns = ["sample_id", "uri", "sha256", "class_name", "given_role", "attributes"]
     write_table(
         context.out / "kept.arrow",
         kept.select(columns).append_column("cluster", pa.array(clusters)).append_column("row", pa.array(kept_rows)),

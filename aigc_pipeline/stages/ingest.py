@@ -1,7 +1,8 @@
 """Take every listed sample by content hash. Unreadable ones get a ledger row with a reason instead of failing the run."""
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from aigc_pipeline.modalities import MODALITIES, Facts, Modality, Reject
 from aigc_pipeline.records import RawDataset, SourceListing
 from aigc_pipeline.sources import AnySource
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 _SHARD_ROWS = 4_096
 
 
@@ -44,7 +45,7 @@ def list_source(config: IngestConfig) -> SourceListing:
 def ingest(context: Context, config: IngestConfig, listing: SourceListing) -> RawDataset:
     """Read, hash and fully decode every listed sample once.
 
-    Writes `raw-*.arrow` (readable samples with their content and facts) and `ledger.arrow` (one row per listed sample).
+    Writes `raw-*.arrow` (readable samples with their content, facts and attributes as JSON, null where none) and `ledger.arrow` (one row per listed sample).
 
     Raises:
         SourceError: if no class is left, or more than `max_quarantined_share` could not be read.
@@ -97,6 +98,7 @@ def _examine(sample: RawSample, modality: Modality) -> dict[str, object]:  # typ
         "uri": sample.uri,
         "class_name": sample.class_name,
         "given_role": sample.given_role,
+        "attributes": _json(sample.attributes),
         "reason": None,
         "detail": None,
     }
@@ -120,10 +122,14 @@ def _examine(sample: RawSample, modality: Modality) -> dict[str, object]:  # typ
     return row | {"sample_id": sample_id_of(sha256), "sha256": sha256, "content": sample.content, "facts": facts}
 
 
+def _json(attributes: Mapping[str, str]) -> str | None:
+    return json.dumps(dict(attributes), ensure_ascii=False, sort_keys=True) if attributes else None
+
+
 def _raw_table(rows: list[dict[str, object]]) -> pa.Table:
     columns = {
         name: pa.array([row[name] for row in rows], pa.string())
-        for name in ("sample_id", "uri", "sha256", "class_name", "given_role")
+        for name in ("sample_id", "uri", "sha256", "class_name", "given_role", "attributes")
     }
     facts = pa.Table.from_pylist([row["facts"] for row in rows])
     content = pa.array([row["content"] for row in rows], pa.large_binary())

@@ -146,9 +146,11 @@ def _write_tables(context: Context, config: PublishConfig, run: _Run, decision: 
     if config.real == "reference":
         references = [reference_rows(rows, role, classes) for role, rows in stored.items() if len(rows)]
         write_parquet(built / REFERENCES_FILE, pa.concat_tables(references), classes)
+    published = None
     if decision.writes_synthetic:
         rows = chosen_rows(table, run.report.choice, classes)
         accepted = table.take(pa.array(rows))
+        published = frozenset(accepted["sample_id"].to_pylist())
         cells = _candidate_cells(context, run).take(rows)
         parts.append(
             synthetic_rows(accepted, cells, splits.spec, built, recommended=decision.recommends, weight=decision.weight)
@@ -156,7 +158,7 @@ def _write_tables(context: Context, config: PublishConfig, run: _Run, decision: 
     write_parquet(built / METADATA_FILE, pa.concat_tables(parts, promote_options="default"), classes)
     write_parquet(built / CANDIDATES_FILE, conform(CANDIDATES, table), classes)
     ingested, cleaned, split = (context.files_of(record) for record in (run.raw, run.cleaned, splits))
-    ledger = build_ledger(ingested, cleaned, split, table, num_listed=run.raw.num_listed)
+    ledger = build_ledger(ingested, cleaned, split, table, num_listed=run.raw.num_listed, published=published)
     write_parquet(built / LEDGER_FILE, ledger, classes)
 
 

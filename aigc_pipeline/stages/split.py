@@ -21,7 +21,7 @@ from aigc_pipeline.features.history import copy_ids, has_hardly_grown, write_ids
 from aigc_pipeline.modalities import MODALITIES, AnySpec
 from aigc_pipeline.records import CleanDataset, DatasetSplits, RawDataset
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 _ASSIGNMENTS = "assignments.arrow"
 _SETTINGS = "settings.txt"
 _FIXED_SEED = 0  # roles depend on content alone, never on the run's seed: a new seed must not move a test sample
@@ -53,7 +53,7 @@ class SplitConfig(Settings):
 def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: CleanDataset) -> DatasetSplits:
     """Assign roles and write one cell file per role.
 
-    Writes `<role>.arrow` (sample_id, uri, sha256, label, cell), `assignments.arrow` and `ledger.arrow`.
+    Writes `<role>.arrow` (sample_id, uri, sha256, attributes, label, cell), `assignments.arrow` and `ledger.arrow`.
 
     Raises:
         DataError: if the training or test role would lack a class.
@@ -70,7 +70,7 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
         part = _take(kept, roles, role)
         cells = modality.decode(_take(rows, roles, role)["content"].to_pylist(), spec)
         index = [i for i, each in enumerate(roles) if each == role]
-        table = part.select(["sample_id", "uri", "sha256"])
+        table = part.select(["sample_id", "uri", "sha256", "attributes"])
         write_table(
             context.out / f"{role}.arrow",
             table.append_column("label", pa.array(labels[index])).append_column("cell", cells),

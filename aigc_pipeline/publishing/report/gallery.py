@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aigc_pipeline.publishing.report.content import Html, ReportContent
-from aigc_pipeline.publishing.report.wording import QUOTA, short_reason
+from aigc_pipeline.publishing.report.wording import SURPLUS, short_reason
 
 MAX_CLASSES = 20
 PER_GROUP = 4
@@ -103,12 +103,12 @@ def _choose(table: pa.Table, order: NDArray[np.int64], name: str) -> dict[str, R
 
 
 def _rejected(table: pa.Table, rows: NDArray[np.int64]) -> Rows:
-    """Return refused rows, each reason in turn, so that a rare one is seen too; over quota only where nothing else is."""
+    """Return refused rows, each reason in turn, so that a rare one is seen too; surplus ones only where nothing else is."""
     by_reason: dict[str, Rows] = {}
     reasons = table["reject_reason"].to_pylist()
     for row in rows:
         by_reason.setdefault(reasons[row] or "", []).append(int(row))
-    queues = [queue for reason, queue in by_reason.items() if reason != QUOTA] or list(by_reason.values())
+    queues = [queue for reason, queue in by_reason.items() if reason not in SURPLUS] or list(by_reason.values())
     rounds = [queue[i] for i in range(PER_GROUP) for queue in queues if i < len(queue)]
     return rounds[:PER_GROUP]
 

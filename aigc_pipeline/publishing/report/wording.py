@@ -2,10 +2,15 @@
 
 from collections.abc import Callable
 
+from aigc_pipeline.core.samples import Mix
 from aigc_pipeline.records import Outcome
 
-QUOTA = "class_quota"
-"""The reason that says nothing against a sample: its class was already full."""
+SURPLUS = ("class_quota", "not_chosen")
+"""Reasons that say nothing against a sample: its class was already full, or the chosen mix takes others."""
+STARVED = "starved"
+"""How `metrics.fairness` begins a warning that the filter refuses too many of a group."""
+FID_ENCODER = "inception_v3_pool3"
+"""The only feature space in which a Frechet distance is the FID."""
 
 _OUTCOMES: dict[Outcome | None, str] = {
     "helps": "Helps",
@@ -20,24 +25,53 @@ _REASONS: dict[str, tuple[str, str]] = {
     "distinct": ("near twin", "a near twin of an earlier candidate"),
     "rejection_sampling": ("not drawn", "not drawn: the less real it looks, the smaller its chance"),
     "min_p_real": ("p_real too low", "p_real below the limit"),
-    QUOTA: ("class full", "good, but its class was already full"),
+    "in_distribution": ("unlike any real", "unlike any real sample"),
+    "metropolis_hastings": ("chain moved on", "not drawn: its chain moved on to a more real-looking one"),
+    "top_share": ("not in the top", "not among the most real-looking of its class"),
+    "class_quota": ("class full", "good, but its class was already full"),
+    "not_chosen": ("not in the mix", "good, but the mix that selection chose leaves it out"),
 }
 _ARMS = {
+    "real": "real samples, unvaried",
     "real_and_classic": "real + classic variations",
     "class_weights": "real + class weights",
+    "balanced_resampling": "real + balanced resampling",
     "balanced_softmax": "real + balanced softmax",
+    "smote": "real + SMOTE",
+    "command": "your own training",
 }
 _WITH_SYNTHETIC = "_and_synthetic"
+_WITH_COPIES = "_and_copies"
 _MINUS, _DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 METRICS: dict[str, tuple[str, str]] = {
     "frechet_distance": ("Fréchet distance", "lower is better"),
+    "frechet_z": (
+        "Fréchet distance, in deviations",
+        "how many standard deviations above real against real; within 2 is as good as real",
+    ),
+    "kid": ("KID", "kernel distance, cubic kernel; 0 is best, and a little below 0 is chance"),
+    "mmd_rbf": (
+        "MMD², Gaussian kernel",
+        "width: the median distance of reals; 0 is best, and a little below 0 is chance",
+    ),
     "precision": ("Precision", "share of samples that fall among real ones; higher is better"),
     "recall": ("Recall", "share of real samples that are reached; higher is better"),
     "density": ("Density", "how crowded by real samples they lie; near 1 is best"),
     "coverage": ("Coverage", "share of real samples with a sample near by; higher is better"),
+    "vendi": ("Vendi score", "how many entirely different samples they are worth; compare with real"),
+    "classifier_score": (
+        "Classifier score",
+        "how sure and how varied the label referee's readings are; compare with real",
+    ),
+    "authenticity": (
+        "Authenticity",
+        "share of samples that are no nearer to a training sample than its own neighbor is; compare with real",
+    ),
 }
-"""Fidelity metric to (title, how to read it). All are measured in the judge encoder's features."""
+"""Fidelity metric to (title, how to read it). All but the classifier score are measured in the judge encoder's features."""
+HEADLINE_METRICS = ("frechet_distance", "precision", "recall", "coverage")
+"""Those that are shown at once; the others are folded."""
 
 GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Candidate", "A synthetic sample before any check. Those that pass every check are accepted."),
@@ -58,6 +92,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     (
         "Uplift",
         "Balanced accuracy (the mean of the accuracies of all classes) with synthetic samples, minus that of the baseline. A point is one percent of accuracy.",
+    ),
+    ("Dose", "Share of synthetic samples in a training batch. Their loss weight is how much each counts."),
+    (
+        "Plain copies",
+        "The control: the same training with as many copies of real samples instead. What helps beyond it is not repetition.",
     ),
     (
         "Interval",
@@ -91,9 +130,23 @@ def as_sentence(phrase: str) -> str:
 
 def arm_words(name: str) -> str:
     """Return what a downstream model was trained on."""
-    if name.endswith(_WITH_SYNTHETIC):
-        return f"{arm_words(name.removesuffix(_WITH_SYNTHETIC))} + synthetic"
+    for suffix, words in ((_WITH_SYNTHETIC, "synthetic"), (_WITH_COPIES, "plain copies")):
+        if name.endswith(suffix):
+            return f"{arm_words(name.removesuffix(suffix))} + {words}"
     return _ARMS.get(name, name.replace("_", " "))
+
+
+def metric_words(name: str, encoder: str) -> tuple[str, str, str]:
+    """Return a fidelity metric's title, where it is measured, and how to read it. FID is named in its own space alone."""
+    title, reading = METRICS[name]
+    if encoder == FID_ENCODER and name.startswith("frechet"):
+        title = title.replace("Fréchet distance", "FID")
+    return title, "by the label referee" if name == "classifier_score" else f"in {encoder} features", reading
+
+
+def mix_words(mix: Mix) -> str:
+    """Return which synthetic samples a mix takes."""
+    return {"generated": "generated", "classic": "varied real", "both": "generated and varied real"}[mix]
 
 
 def has_synthetic(arm: str) -> bool:
@@ -135,6 +188,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "count": count,
     "arm": arm_words,
+    "mix": mix_words,
     "reason": reason_words,
     "as_sentence": as_sentence,
     "fixed": fixed,

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
-from aigc_pipeline.metrics.trade import choose_budget, trims_diversity
+from aigc_pipeline.metrics.trade import Pilot, choose_budget, min_class_share, trims_diversity
 from aigc_pipeline.records import TradePoint
 
 
 def point(share: float, precision: float, recall: float, coverage: float = 0.9) -> TradePoint:
-    return TradePoint(keep_share=share, precision=precision, recall=recall, density=1.0, coverage=coverage)
+    return TradePoint(
+        keep_share=share, precision=precision, recall=recall, density=1.0, coverage=coverage, min_class_share=1.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,13 +33,19 @@ def clouds() -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+def with_coins(features: np.ndarray) -> Pilot:
+    n = len(features)
+    return Pilot(features, np.random.default_rng(1).random(n), np.zeros(n, np.int64))
+
+
 def test_a_filter_that_only_trims_the_edge_is_relaxed_and_the_record_says_from_where(clouds):
     real, pilot = clouds
     radius = np.linalg.norm(pilot, axis=1)
 
     def keep(share: float) -> np.ndarray:
-        return radius <= np.quantile(radius, share)
+        return (radius <= np.quantile(radius, share)).astype(float)
 
+    pilot = with_coins(pilot)
     trade = choose_budget(real, pilot, keep, configured=0.35, relaxes=True, seed=0)
 
     assert trade.relaxed_from == 0.35
@@ -54,11 +62,19 @@ def test_a_filter_that_removes_what_is_not_real_is_left_alone(clouds):
         order = np.argsort(is_off, kind="stable")
         mask = np.zeros(len(pilot), bool)
         mask[order[: int(share * len(pilot))]] = True
-        return mask
+        return mask.astype(float)
 
-    trade = choose_budget(real, pilot, keep, configured=0.5, relaxes=True, seed=0)
+    trade = choose_budget(real, with_coins(pilot), keep, configured=0.5, relaxes=True, seed=0)
 
     assert (trade.keep_share, trade.relaxed_from) == (0.5, None)
     everything, half = (next(p for p in trade.points if p.keep_share == share) for share in (1.0, 0.5))
     assert half.precision > everything.precision + 0.2
     assert half.recall > everything.recall - 0.1
+
+
+def test_the_starved_class_shows_and_a_class_with_its_own_budget_does_not():
+    probability = np.repeat([0.6, 0.2, 0.01], 10)
+    labels = np.repeat([0, 1, -1], 10)
+
+    assert min_class_share(probability, labels) == pytest.approx(0.5)
+    assert min_class_share(probability[20:], labels[20:]) == 1

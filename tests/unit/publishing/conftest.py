@@ -11,14 +11,21 @@ import pytest
 
 from aigc_pipeline.core.tables import CANDIDATES, build_table
 from aigc_pipeline.publishing.report import ReportContent
+from aigc_pipeline.publishing.report.wording import METRICS
 from aigc_pipeline.records import (
+    Choice,
     ClassPlan,
+    DosePoint,
     Estimate,
     EvalReport,
     FilteredSet,
+    GroupOutcome,
     Judge,
+    LearningPoint,
     SynthesisPlan,
+    TradePoint,
     Verdict,
+    Worth,
 )
 
 CLASSES = ("cat", "dog")
@@ -78,7 +85,11 @@ def bare_content(make_content: ContentFactory) -> ReportContent:
         sentence="No candidate was accepted, so there was nothing to test.",
         evaluation=measured,
         judge=_judge(
-            critic_mode="none", reliability=(), acceptance={}, **dict.fromkeys(("ece", "brier", "auc", "z"), None)
+            critic_mode="none",
+            reliability=(),
+            acceptance={},
+            trade=(),
+            **dict.fromkeys(("ece", "excess_ece", "brier", "auc", "z", "keep_share", "relaxed_from"), None),
         ),
     )
 
@@ -96,6 +107,7 @@ def _candidates(reasons: Sequence[str | None]) -> pa.Table:
             "p_real": np.linspace(0.1, 0.9, n, dtype=np.float32),
             "train_distance": np.full(n, 0.25, np.float32),
             "accept_coin": np.full(n, 0.5),
+            "importance_weight": np.ones(n, np.float32),
             "nearest_train_id": [f"train-{row % 3}" for row in range(n)],
             "class_want": np.full(n, 4),
             "accepted": [reason is None for reason in reasons],
@@ -138,7 +150,9 @@ def _judge(**changes: Any) -> Judge:
         "critic_mode": "calibration",
         "healthy": True,
         "complaints": (),
+        "calibrator": "platt",
         "ece": 0.031,
+        "excess_ece": 0.0047,
         "brier": 0.22,
         "auc": 0.68,
         "z": -1.2,
@@ -148,14 +162,57 @@ def _judge(**changes: Any) -> Judge:
         "temperature": 1.0,
         "copy_threshold": 0.06,
         "acceptance": dict.fromkeys(CLASSES, 0.4),
+        "trade": (_trade(1.0, 0.61, 0.72), _trade(0.75, 0.7, 0.66), _trade(0.5, 0.82, 0.41)),
+        "keep_share": 0.75,
+        "relaxed_from": 0.5,
         "state_sha256": "a",
     }
     return Judge(**_REFERENCE, **{**usual, **changes})
 
 
+def _trade(share: float, precision: float, recall: float) -> TradePoint:
+    return TradePoint(
+        keep_share=share, precision=precision, recall=recall, density=0.9, coverage=recall + 0.1, min_class_share=0.93
+    )
+
+
+def estimate(value: float, spread: float = 0.01) -> Estimate:
+    return Estimate(value=value, ci_low=value - spread, ci_high=value + spread, n=80)
+
+
+def _doses() -> tuple[DosePoint, ...]:
+    return tuple(
+        DosePoint(mix=mix, dose=dose, loss_weight=weight, uplift=estimate(uplift))
+        for mix, dose, weight, uplift in (
+            ("generated", 0.1, 0.5, 0.008), ("generated", 0.25, 0.5, 0.017), ("generated", 0.5, 0.5, -0.004),
+            ("both", 0.1, 0.5, 0.005), ("both", 0.25, 0.5, 0.011), ("both", 0.5, 0.5, 0.002),
+            ("generated", 0.25, 0.25, 0.012), ("generated", 0.25, 1.0, 0.006),
+        )
+    )  # fmt: skip
+
+
+def _worth(name: str | None, sentence: str, real_samples: Estimate | None) -> Worth:
+    curve = tuple(
+        LearningPoint(num_real=n, accuracy=estimate(value))
+        for n, value in ((20, 0.84), (40, 0.87), (60, 0.89), (80, 0.9))
+    )
+    return Worth(class_name=name, real_samples=real_samples, sentence=sentence, curve=curve)
+
+
+def _real(value: float, low: float, high: float | None) -> Estimate:
+    return Estimate(value=value, ci_low=low, ci_high=high, n=80)
+
+
+def _groups() -> tuple[GroupOutcome, ...]:
+    shared = {"test_samples": 40, "recall_baseline": 0.9, "recall_with_synthetic": 0.92}
+    starved = "starved: 20% accepted (interval 13% to 29%) where 40% is usual"
+    return (
+        GroupOutcome(attribute="class", group="cat", candidates=50, accepted=22, warning=None, **shared),
+        GroupOutcome(attribute="site", group="south", candidates=50, accepted=10, warning=starved, **shared),
+    )
+
+
 def _evaluation() -> EvalReport:
-    def estimate(value: float) -> Estimate:
-        return Estimate(value=value, ci_low=value - 0.01, ci_high=value + 0.01, n=80)
 
     verdict = Verdict(
         outcome="helps",
@@ -171,14 +228,37 @@ def _evaluation() -> EvalReport:
     )
     return EvalReport(
         **_REFERENCE,
-        metrics={f"frechet_distance/{which}": estimate(2.0) for which in ("before", "after", "real")}
+        metrics={f"{name}/{which}": estimate(2.0) for name in METRICS for which in ("before", "after", "real")}
         | {
             "near_copy_rate/before": estimate(0.03),
             "nearer_than_unseen_reals/after": estimate(0.52),
             "cas/synthetic": estimate(0.8),
             "cas/real": estimate(0.85),
         },
-        arms={"balanced_softmax": estimate(0.9), "balanced_softmax_and_synthetic": estimate(0.921)},
+        arms={
+            "smote": estimate(0.88),
+            "balanced_softmax": estimate(0.9),
+            "balanced_softmax_and_synthetic": estimate(0.921),
+            "balanced_softmax_and_copies": estimate(0.902),
+        },
+        arm_scores={
+            "balanced_softmax": {"accuracy": 0.913, "macro_precision": 0.887, "macro_recall": 0.9, "macro_f1": 0.894}
+        },
+        choice=Choice(
+            baseline="balanced_softmax",
+            mix="generated",
+            dose=0.25,
+            loss_weight=0.5,
+            classes=("cat",),
+            on_selection=True,
+        ),
+        doses=_doses(),
+        worth=(
+            _worth(None, "As good as 40 more real samples of the same class mix (12 to 85).", _real(40, 12, 85)),
+            _worth("cat", "As good as 21 more real samples of class cat (4 or more).", _real(21, 4, None)),
+            _worth("dog", "Nothing measurable of class dog: the uplift cannot be told from zero.", None),
+        ),
+        groups=_groups(),
         per_class=(
             {
                 "class": "cat",

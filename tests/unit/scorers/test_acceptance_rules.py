@@ -46,7 +46,7 @@ def scored(log_ratio: np.ndarray, coins: np.ndarray, labels: np.ndarray | None =
 def test_both_rules_meet_their_budget_exactly(fakes, keep_share):
     _, log_ratio, _ = fakes
     c = solve_acceptance(np.exp(log_ratio), keep_share)
-    gamma = solve_discriminator(log_ratio, keep_share, log_ratio.max())
+    gamma = solve_discriminator(log_ratio, keep_share, log_ratio.max(), allowed=np.ones(N, bool))
     optimal = acceptance_probability(np.exp(log_ratio), np.full(N, c))
     discriminator = discriminator_probability(log_ratio, np.full(N, gamma), np.full(N, log_ratio.max()))
 
@@ -57,9 +57,21 @@ def test_both_rules_meet_their_budget_exactly(fakes, keep_share):
     assert (np.diff(optimal[order]) >= -1e-12).all()
 
 
+def test_the_budget_is_filled_from_the_allowed_rows_as_far_as_they_go(fakes):
+    _, log_ratio, _ = fakes
+    peak, allowed = np.full(N, log_ratio.max()), log_ratio > 0.2
+
+    def kept(keep_share: float) -> float:
+        gamma = solve_discriminator(log_ratio, keep_share, log_ratio.max(), allowed=allowed)
+        return float((allowed * discriminator_probability(log_ratio, np.full(N, gamma), peak)).mean())
+
+    assert kept(0.3) == pytest.approx(0.3, abs=1e-9)
+    assert kept(0.9) == pytest.approx(allowed.mean())
+
+
 def test_a_discriminator_budget_of_one_keeps_everything(fakes):
     _, log_ratio, _ = fakes
-    gamma = solve_discriminator(log_ratio, 1.0, log_ratio.max())
+    gamma = solve_discriminator(log_ratio, 1.0, log_ratio.max(), allowed=np.ones(N, bool))
 
     assert discriminator_probability(log_ratio, np.full(N, gamma), np.full(N, log_ratio.max())).min() == 1
 
@@ -67,7 +79,7 @@ def test_a_discriminator_budget_of_one_keeps_everything(fakes):
 def test_optimal_rejection_comes_nearest_then_the_discriminator_rule_then_the_top_share(fakes):
     x, log_ratio, coins = fakes
     c = solve_acceptance(np.exp(log_ratio), 0.5)
-    gamma = solve_discriminator(log_ratio, 0.5, log_ratio.max())
+    gamma = solve_discriminator(log_ratio, 0.5, log_ratio.max(), allowed=np.ones(N, bool))
     distance = {
         "none": total_variation(x),
         "optimal": total_variation(x[coins < acceptance_probability(np.exp(log_ratio), np.full(N, c))]),

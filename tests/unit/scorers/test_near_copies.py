@@ -1,8 +1,11 @@
 """Planted copies on real digits: the near-copy screen must catch them and leave unseen real digits alone."""
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from aigc_pipeline.data.shards import cells_from_numpy, cells_to_numpy
 from aigc_pipeline.features.neighbours import nearest_over_views
@@ -64,5 +67,25 @@ def test_copies_with_a_little_noise_are_caught(screen, digits):
     assert screen(noisy).mean() <= 0.05
 
 
+@pytest.mark.parametrize("quality", [90, 75])
+def test_copies_that_went_through_jpeg_are_caught(screen, digits, quality):
+    assert screen(np.stack([_compressed(picture, quality) for picture in digits[:200]])).mean() <= 0.05
+
+
+def test_mirrored_copies_are_caught_where_mirroring_is_legal_and_only_there(digits):
+    mirrored = cells_from_numpy(np.ascontiguousarray(digits[:100, :, ::-1]))
+    legal = SPEC.model_copy(update={"symmetries": ("horizontal",)})
+    reference = first_view(cells_from_numpy(digits[:800]), SPEC)
+
+    assert (nearest_over_views(view_blocks(mirrored, legal), reference)[0] == 0).all()
+    assert (nearest_over_views(view_blocks(mirrored, SPEC), reference)[0] > 0).mean() > 0.9
+
+
 def test_unseen_real_digits_hardly_ever_raise_a_false_alarm(screen, digits):
     assert (~screen(digits[1100:1797])).mean() <= 0.02
+
+
+def _compressed(picture: np.ndarray, quality: int) -> np.ndarray:
+    stored = io.BytesIO()
+    Image.fromarray(picture[..., 0]).save(stored, "jpeg", quality=quality)
+    return np.asarray(Image.open(stored))[..., None]

@@ -3,14 +3,17 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from aigc_pipeline.config import load_config
 from aigc_pipeline.core.errors import DataError, SourceError
+from aigc_pipeline.core.samples import ROLES
 from aigc_pipeline.data.shards import read_table
 from aigc_pipeline.stages.clean import CleanConfig, clean, connected
 from aigc_pipeline.stages.ingest import ingest, list_source
+from aigc_pipeline.stages.split import SplitConfig, split
 
 
 def png(seed: int, side: int = 16) -> bytes:
@@ -107,3 +110,18 @@ def test_one_class_only_is_one_clear_message(folder, context):
 
 def test_connected_names_components_by_their_smallest_member():
     assert connected(6, [(4, 2), (2, 5), (0, 1)]).tolist() == [0, 0, 2, 3, 2, 2]
+
+
+def test_attributes_travel_from_the_folder_to_the_role_files(folder, context):
+    (folder / "metadata.csv").write_text("file_name,site\ncat/0.png,north\ndog/5.png,south\n")
+    raw = take(folder, context)
+    cleaned = clean(context, CleanConfig(), raw)
+    (context.out / "kept.arrow").rename(context.files_of(cleaned) / "kept.arrow")
+    split(context, SplitConfig(), raw, cleaned)
+
+    stored = pd.concat(read_table(context.out / f"{role}.arrow").to_pandas() for role in ROLES).set_index("uri")
+    assert raw.num_listed == len(stored) == 12
+    assert stored["attributes"].dropna().to_dict() == {
+        "cat/0.png": '{"site": "north"}',
+        "dog/5.png": '{"site": "south"}',
+    }

@@ -1,0 +1,100 @@
+"""What `aigc score` says: what it measures with, the files most unlike the training data, and those it could not read."""
+
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from aigc_pipeline.anomaly import Examiner, FinishedRun, latest_run
+from aigc_pipeline.cli.console import ConsoleReporter
+from aigc_pipeline.cli.outcome import print_lines
+from aigc_pipeline.core.errors import ConfigError, WorkspaceError
+from aigc_pipeline.core.reporting import Scalar
+from aigc_pipeline.core.store import translate_os_errors
+
+_SHOWN = {
+    "rank": "rank",
+    "file": "file",
+    "unlikeness": "unlikeness",
+    "unlike_p": "p",
+    "class_given": "given",
+    "class_predicted": "predicted",
+    "knn_distance": "kNN distance",
+    "ood_p": "ood p",
+    "train_distance": "train distance",
+    "near_copy": "copy?",
+    "p_real": "p real",
+    "real_percentile": "real percentile",
+    "known_role": "known as",
+}
+_SUSPICIOUS_P = 0.01
+_MAX_PROBLEMS = 20
+_ENDINGS = (".parquet", ".csv")
+
+
+def score_folder(folder: Path, workspace: Path, *, top: int, out: Path | None, reporter: ConsoleReporter) -> None:
+    """Rank the files below `folder` by how unlike the training data they are; print the first, write all.
+
+    Raises:
+        ConfigError: if `out` ends neither in .parquet nor in .csv.
+        PipelineError: if there is no published run, no file, or `out` cannot be written.
+    """
+    if out is not None and out.suffix.lower() not in _ENDINGS:
+        msg = f"--out {out}: the ending says the format. Known: {', '.join(_ENDINGS)}."
+        raise ConfigError(msg)
+    run = latest_run(workspace, reporter=reporter)
+    examiner = Examiner.open(run)
+    print_lines(reporter.console, _used(run, examiner))
+    started = time.monotonic()
+    table = examiner.score(folder)
+    reporter.stage("score", "finished", time.monotonic() - started)
+    _print(table, top, reporter)
+    if out is not None:
+        _write(table, out)
+        reporter.file("all rows", out)
+
+
+def _used(run: FinishedRun, examiner: Examiner) -> str:
+    train, holdout = run.splits.num_samples("train"), len(examiner.scale.holdout)
+    critic = "its critic" if run.judge.critic_mode != "none" else "no critic"
+    if run.judge.complaints:
+        critic = f"its critic, which failed its health checks ({run.judge.complaints[0]})"
+    return (
+        f"Measured with {run.version}: encoder '{run.embeddings.encoder}' against {train:,} training samples, "
+        f"on the scale of {holdout:,} unseen reals; {critic}."
+    )
+
+
+def _print(table: pa.Table, top: int, reporter: ConsoleReporter) -> None:
+    read = table.filter(pc.is_valid(table["rank"]))
+    unread = table.filter(pc.is_valid(table["problem"])).select(["file", "problem"])
+    shown = [name for name in _SHOWN if name in {"rank", "file"} or read[name].null_count < len(read)]
+    rows: list[dict[str, Scalar]] = [
+        {_SHOWN[name]: row[name] for name in shown} for row in read.slice(0, top).to_pylist()
+    ]
+    reporter.table(f"most unlike the training data, {len(rows):,} of {len(read):,}", rows)
+    problems = unread.slice(0, _MAX_PROBLEMS).to_pylist()
+    reporter.table(f"could not be read, {len(problems):,} of {len(unread):,}", problems)
+    num_unlike = pc.sum(pc.less_equal(read["unlike_p"], _SUSPICIOUS_P)).as_py() or 0
+    copies, known = pc.sum(read["near_copy"]).as_py() or 0, len(read) - read["known_role"].null_count
+    lines = [
+        f"{num_unlike:,} of {len(read):,} have p of at most {_SUSPICIOUS_P}; among samples like the training data, "
+        f"about {_SUSPICIOUS_P * len(read):,.1f} would.",
+        f"{copies:,} are near-copies of a training sample; {known:,} have content that the run already knows.",
+    ]
+    print_lines(reporter.console, "", *lines)
+
+
+def _write(table: pa.Table, out: Path) -> None:
+    try:
+        with translate_os_errors(out.parent):
+            if out.suffix.lower() == ".csv":
+                pa_csv.write_csv(table, out)
+            else:
+                pq.write_table(table, out, compression="zstd")
+    except FileNotFoundError as err:
+        msg = f"--out {out}: the folder {out.parent} does not exist. Create it first."
+        raise WorkspaceError(msg) from err

@@ -1,0 +1,130 @@
+"""Everything that an evaluation reads, opened once: real roles, candidates, their judge features and their fate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.samples import ROLES, Mix, Role
+from aigc_pipeline.data.loader import LabelledCells, concatenate, from_table, load_cells
+from aigc_pipeline.data.mixing import mixed_rows, mixes
+from aigc_pipeline.data.shards import read_shards, read_table
+from aigc_pipeline.features import FittedEncoder
+from aigc_pipeline.loading import feature_rows, open_encoder
+from aigc_pipeline.metrics.fairness import Attributes, attributes_of
+from aigc_pipeline.metrics.fidelity import LabelledFeatures
+from aigc_pipeline.metrics.uplift import Pool
+from aigc_pipeline.records import CandidateSet, DatasetSplits, Embeddings, FilteredSet
+
+QUOTA = "class_quota"
+_BALANCED_RATIO = 1.05
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Material:
+    """The data of one evaluation."""
+
+    context: Context
+    splits: DatasetSplits
+    roles: Mapping[Role, LabelledCells]
+    attributes: Mapping[Role, list[Attributes]]
+    judge_features: Mapping[Role, NDArray[np.float32]]
+    table: pa.Table
+    """`filtered.arrow`, in the order of `candidates`."""
+    candidates: LabelledCells
+    candidate_features: NDArray[np.float32]
+    encoder: FittedEncoder
+    judge_encoder: FittedEncoder
+
+    @classmethod
+    def open(
+        cls,
+        context: Context,
+        splits: DatasetSplits,
+        embeddings: Embeddings,
+        candidates: CandidateSet,
+        filtered: FilteredSet,
+    ) -> "Material":
+        """Read everything."""
+        roles: dict[Role, LabelledCells] = {}
+        attributes: dict[Role, list[Attributes]] = {}
+        features: dict[Role, NDArray[np.float32]] = {}
+        for role in ROLES:
+            if splits.num_samples(role):
+                file = context.files_of(splits) / f"{role}.arrow"
+                roles[role], attributes[role] = load_cells(file), attributes_of(read_table(file))
+                stored = read_table(context.files_of(embeddings) / f"features-{role}.arrow")
+                features[role] = feature_rows(stored, "judge_feature")
+        cells = (
+            from_table(read_shards(context.files_of(candidates), "candidates"))
+            if candidates.num_samples
+            else roles["train"].take(np.zeros(0, np.int64))
+        )
+        encoder, judge = (open_encoder(context, splits, embeddings, name) for name in ("encoder", "judge"))
+        encoded = judge.encode(cells.cells) if len(cells) else np.zeros((0, features["train"].shape[1]), np.float32)
+        table = read_table(context.files_of(filtered) / "filtered.arrow")
+        return cls(context, splits, roles, attributes, features, table, cells, encoded, encoder, judge)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.splits.classes)
+
+    @property
+    def good(self) -> Flags:
+        """Candidates of the plan's own method that passed every gate but the quota."""
+        reasons = self.table["reject_reason"].to_pylist()
+        passed = np.array([reason is None or reason == QUOTA for reason in reasons], bool)
+        return np.asarray(self.own_method & passed)
+
+    @property
+    def own_method(self) -> Flags:
+        """Candidates by the plan's method for their class: not the varied ones beside generated ones."""
+        generated = self.is_generated
+        with_generated = np.unique(self.candidates.labels[generated])
+        return np.asarray(generated | ~np.isin(self.candidates.labels, with_generated))
+
+    @property
+    def is_generated(self) -> Flags:
+        """Candidates that a generator made."""
+        return np.array([origin == "generated" for origin in self.table["origin"].to_pylist()], bool)
+
+    @property
+    def real(self) -> LabelledCells:
+        """All real samples but the test role's."""
+        return self.all_but("test")
+
+    def all_but(self, *left_out: Role) -> LabelledCells:
+        """Return the real samples of the other roles."""
+        return concatenate(*(part for role, part in self.roles.items() if role not in left_out))
+
+    def unseen(self) -> LabelledFeatures:
+        """Return judge features of the reals that neither generator nor encoder saw."""
+        held: list[Role] = [role for role in ("calibration", "selection") if role in self.roles]
+        return LabelledFeatures(
+            np.concatenate([self.judge_features[role] for role in held]),
+            np.concatenate([self.roles[role].labels for role in held]),
+        )
+
+    def features_of(self, rows: Flags) -> LabelledFeatures:
+        """Return judge features of some candidates."""
+        return LabelledFeatures(self.candidate_features[rows], self.candidates.labels[rows])
+
+    def pools(self) -> dict[Mix, Pool]:
+        """Return the accepted rows of every mix that there is; the plan's own comes first."""
+        accepted = np.flatnonzero(self.table["accepted"].to_numpy(zero_copy_only=False))
+        if not len(accepted):
+            return {}
+        table = self.table.take(pa.array(accepted))
+        rows = {mix: accepted[mixed_rows(table, mix)] for mix in mixes(table)}
+        weights = self.table["importance_weight"].to_numpy()
+        return {mix: Pool(self.candidates.take(index), weights[index]) for mix, index in rows.items()}
+
+    def is_balanced(self, samples: LabelledCells) -> bool:
+        """Say whether all classes are equally large, give or take 5 %."""
+        counts = samples.class_counts(self.num_classes)
+        return bool(counts.max() <= _BALANCED_RATIO * max(counts.min(), 1))

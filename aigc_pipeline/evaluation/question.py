@@ -1,0 +1,249 @@
+"""Do they help? Everything is fixed on selection; then the test role is read, once, by all arms with paired seeds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.core.samples import Mix
+from aigc_pipeline.core.seeding import numpy_generator
+from aigc_pipeline.data.loader import LabelledCells
+from aigc_pipeline.evaluation.material import QUOTA, Material
+from aigc_pipeline.metrics.classification import scores_of
+from aigc_pipeline.metrics.downstream import Arm
+from aigc_pipeline.metrics.fairness import group_outcomes
+from aigc_pipeline.metrics.fidelity import draw
+from aigc_pipeline.metrics.uplift import (
+    BASELINES,
+    FOR_BALANCED,
+    Options,
+    Pool,
+    Trials,
+    accuracy_estimate,
+    choose_baseline,
+    choose_option,
+    copies_of,
+    default_choice,
+)
+from aigc_pipeline.metrics.verdict import decide
+from aigc_pipeline.metrics.worth import worth_in_real_samples
+from aigc_pipeline.modalities import modality_of
+from aigc_pipeline.records import Choice, DosePoint, Estimate, GroupOutcome, Verdict, Worth
+from aigc_pipeline.training.devices import device_of
+
+Row = dict[str, str | int | float | None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How downstream models are trained and compared; see `EvaluateConfig` for each."""
+
+    options: Options
+    min_selection: int
+    num_seeds: int
+    num_cas_seeds: int
+    total_samples: int | None
+    batch_size: int
+    network: str
+    learning_shares: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the uplift question was answered with."""
+
+    baseline: str
+    treated: str
+    choice: Choice | None
+    doses: list[DosePoint]
+    predicted: Mapping[str, NDArray[np.int64]]
+    """Per arm, on test: `[seeds, items]`."""
+    arms: dict[str, Estimate]
+    scores: dict[str, dict[str, float]]
+    verdict: Verdict | None
+    worth: tuple[Worth, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One evaluation's material and settings; each method answers one question."""
+
+    material: Material
+    settings: Settings
+
+    def train_on_synthetic(self) -> dict[str, Estimate]:
+        """Return CAS: accuracy on test after training on synthetic (on real) samples, both of the same size and mix."""
+        material, classes, num_seeds = self.material, self.material.num_classes, self.settings.num_cas_seeds
+        train, test = material.roles["train"], material.roles["test"]
+        kept = material.candidates.take(np.flatnonzero(material.good))
+        counts = np.minimum(train.class_counts(classes), kept.class_counts(classes))
+        if (counts == 0).any():
+            material.context.reporter.note(
+                "a class has no good candidate: train-on-synthetic accuracy is not measured."
+            )
+            return {}
+        name = "real_and_classic" if material.is_balanced(train) else "balanced_softmax"
+        arm = next(each for each in BASELINES if each.name == name)
+        trials = self._trials("train on synthetic", 2 * num_seeds, train)
+        estimates: dict[str, Estimate] = {}
+        for name, pool in (("synthetic", kept), ("real", train)):
+            parts = []
+            for seed in range(num_seeds):
+                rows = draw(pool.labels, counts, numpy_generator(material.context.seed, "cas", seed))
+                parts.append(trials.predictions(arm, pool.take(rows), None, test, f"cas-{seed}", 1))
+            scores = scores_of(np.concatenate(parts), test.labels, classes)
+            estimates[f"cas/{name}"] = Estimate(value=scores["balanced_accuracy"], n=len(test))
+            for key in ("accuracy", "macro_precision", "macro_recall", "macro_f1"):
+                estimates[f"cas_{key}/{name}"] = Estimate(value=scores[key], n=len(test))
+        return estimates
+
+    def ask(self, opening: int) -> Answer:
+        """Choose on selection, then train every arm and read test."""
+        material, num_seeds = self.material, self.settings.num_seeds
+        real, test, pools = material.real, material.roles["test"], material.pools()
+        baselines = [arm for arm in BASELINES if arm.name in FOR_BALANCED or not material.is_balanced(real)]
+        baseline, choice, doses = self._choose(baselines, pools)
+        treated = replace(baseline, name=f"{baseline.name}_and_synthetic")
+        arms: list[tuple[Arm, Pool | None]] = [(arm, None) for arm in baselines]
+        if choice is not None:
+            used = np.array([material.splits.classes.index(name) for name in choice.classes])
+            pool = pools[choice.mix].of_classes(used)
+            treated = replace(treated, dose=choice.dose, loss_weight=choice.loss_weight)
+            control = copies_of(real, pool, numpy_generator(material.context.seed, "copies"))
+            arms += [(treated, pool), (replace(treated, name=f"{baseline.name}_and_copies"), control)]
+        trials = self._trials("uplift", num_seeds * len(arms), real)
+        predicted = {arm.name: trials.predictions(arm, real, pool, test, "uplift", num_seeds) for arm, pool in arms}
+        correct = {name: np.asarray(rows == test.labels) for name, rows in predicted.items()}
+        verdict: Verdict | None = None
+        worth: tuple[Worth, ...] = ()
+        if choice is not None:
+            verdict = decide(
+                correct[baseline.name],
+                correct[treated.name],
+                test.labels,
+                baseline_name=baseline.name,
+                dose=choice.dose,
+                loss_weight=choice.loss_weight,
+                opening=opening,
+            )
+            worth = self._worth(baseline, correct[baseline.name], correct[treated.name])
+        return Answer(
+            baseline.name,
+            treated.name,
+            choice,
+            doses,
+            predicted,
+            {name: accuracy_estimate(rows, test.labels) for name, rows in correct.items()},
+            {name: scores_of(rows, test.labels, material.num_classes) for name, rows in predicted.items()},
+            verdict,
+            worth,
+        )
+
+    def _choose(self, baselines: list[Arm], pools: Mapping[Mix, Pool]) -> tuple[Arm, Choice | None, list[DosePoint]]:
+        """Choose on selection; too small a selection chooses nothing."""
+        material, options = self.material, self.settings.options
+        selection, names = material.roles.get("selection"), material.splits.classes
+        if selection is None or len(selection) < self.settings.min_selection:
+            arm = baselines[-1]
+            return arm, default_choice(arm, pools, options, names) if pools else None, []
+        rest = material.all_but("selection", "test")
+        number = len(baselines) + len(pools) * len(options.doses) + len(options.loss_weights) - 1
+        trials = self._trials("selection", number * options.num_seeds, rest)
+        found = choose_baseline(trials, baselines, rest, selection, options.num_seeds)
+        if not pools:
+            return found[0], None, []
+        choice, doses = choose_option(trials, found, pools, rest, selection, options, names)
+        return found[0], choice, doses
+
+    def _worth(self, baseline: Arm, without: NDArray[np.bool_], treated: NDArray[np.bool_]) -> tuple[Worth, ...]:
+        """Train the baseline on shares of the real samples and turn the learning curve around."""
+        material, shares, num_seeds = self.material, self.settings.learning_shares, self.settings.num_seeds
+        if not shares:
+            return ()
+        real, test = material.real, material.roles["test"]
+        counts = real.class_counts(material.num_classes)
+        trials, curve = self._trials("learning curve", num_seeds * len(shares), real), {1.0: without}
+        for share in shares:
+            rows = draw(real.labels, np.ceil(share * counts).astype(np.int64), self._generator("curve"))
+            curve[share] = trials.correct(baseline, real.take(rows), None, test, "uplift", num_seeds)
+        return worth_in_real_samples(
+            curve, treated, test.labels, counts, material.splits.classes, seed=material.context.seed_for("worth")
+        )
+
+    def groups(self, answer: Answer) -> tuple[GroupOutcome, ...]:
+        """Return how each class and each group of every attribute fared."""
+        material = self.material
+        labels, treated = material.roles["test"].labels, answer.predicted.get(answer.treated)
+        train = dict(zip(material.roles["train"].ids, material.attributes["train"], strict=True))
+        return group_outcomes(
+            material.table,
+            train,
+            material.attributes["test"],
+            labels,
+            material.splits.classes,
+            answer.predicted[answer.baseline] == labels,
+            None if treated is None else treated == labels,
+        )
+
+    def describe_classes(self, answer: Answer) -> list[Row]:
+        """Describe each class: counts and recall on test. Described, never tested."""
+        material = self.material
+        labels, own = material.roles["test"].labels, material.candidates.labels
+        reasons = np.array([reason or "" for reason in material.table["reject_reason"].to_pylist()])
+        predicted = material.table["label_predicted"].to_pandas().to_numpy()
+        treated = answer.predicted.get(answer.treated)
+        rows: list[Row] = []
+        for label, name in enumerate(material.splits.classes):
+            mine, items = own == label, labels == label
+            rows.append(
+                {
+                    "class": name,
+                    "real_train": material.splits.class_counts["train"][label],
+                    "candidates": int(mine.sum()),
+                    "accepted": int((reasons[mine] == "").sum()),
+                    "over_quota": int((reasons[mine] == QUOTA).sum()),
+                    "label_agreement": float((predicted[mine] == label).mean()) if mine.any() else None,
+                    "recall_baseline": float((answer.predicted[answer.baseline][:, items] == label).mean()),
+                    "recall_with_synthetic": None if treated is None else float((treated[:, items] == label).mean()),
+                    "test_samples": int(items.sum()),
+                }
+            )
+        return rows
+
+    def _trials(self, purpose: str, number: int, real: LabelledCells) -> Trials:
+        """Return how downstream models are trained, with progress over `number` trainings."""
+        context = self.material.context
+        total = self.settings.total_samples or int(np.clip(60 * len(real), 20_000, 200_000))
+        done = iter(range(1, number + 1))
+        return Trials(
+            self.material.splits.spec,
+            self.material.num_classes,
+            total,
+            self.settings.batch_size,
+            device_of(context.runtime),
+            context.seed_for,
+            self._build(),
+            lambda: context.reporter.progress(f"evaluate: {purpose}", next(done, number), number),
+        )
+
+    def _generator(self, name: str) -> np.random.Generator:
+        return numpy_generator(self.material.context.seed, name)
+
+    def _build(self) -> Callable[[], nn.Module]:
+        """Return what makes a fresh downstream network."""
+        kind, material = self.settings.network, self.material
+        if kind == "linear_probe":
+            encoder = material.judge_encoder
+            if encoder.has_head:
+                msg = (
+                    f"evaluate.network is 'linear_probe', but the judge encoder '{encoder.kind}' was trained with the "
+                    "same labels, so that a probe on it could not gain. Use embed.judge.kind=random_network."
+                )
+                raise ConfigError(msg)
+            return lambda: encoder.linear_probe(material.num_classes)
+        spec, on_gpu = material.splits.spec, device_of(material.context.runtime).type == "cuda"
+        is_large = kind == "large" or (kind == "auto" and on_gpu)
+        return lambda: modality_of(spec).network(spec, material.num_classes, is_large=is_large)

@@ -1,0 +1,244 @@
+"""Worth in real samples: the learning curve of the chosen baseline, turned around.
+
+The baseline is trained on growing shares of the real samples. Past the last point its accuracy is continued as
+error(n) = a + b n^-c, the usual form of learning curves (Viering and Loog 2021, "The shape of learning curves", §4);
+four points cannot settle c, so it is 1/2 and the interval runs over a range of c as well as over seeds and test items.
+No worth is claimed where the uplift or the end of the curve cannot be told from zero, nor beyond four times the data.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aigc_pipeline.core.seeding import numpy_generator
+from aigc_pipeline.metrics.uplift import accuracy_estimate
+from aigc_pipeline.metrics.verdict import ALPHA, paired_difference
+from aigc_pipeline.records import Estimate, LearningPoint, Worth
+
+MAX_FACTOR = 4.0
+"""The curve is not continued beyond this many times the real samples."""
+_EXPONENT = 0.5
+_EXPONENTS = (0.0, 0.25, 0.5, 0.75)
+"""c of the curve that the interval runs over; 0 stands for its limit, a straight line over log n."""
+_NUM_DRAWS = 800
+_MIN_SEEDS = 2
+Correct = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
+
+
+def measurable_classes(
+    baseline: Correct, treated: Correct, labels: NDArray[np.int64], max_classes: int = 3
+) -> tuple[int, ...]:
+    """Return the classes whose recall rises beyond chance, the greatest rise first: those that need a curve of their own.
+
+    The error probability is shared out over the classes, so that a table of them seldom names one by chance.
+    """
+    rises = {int(k): _uplift(baseline, treated, labels, int(k)) for k in np.unique(labels)}
+    found = [k for k, (_, low, _) in rises.items() if low > 0]
+    return tuple(sorted(found, key=lambda k: -rises[k][0])[:max_classes])
+
+
+def worth_in_real_samples(
+    curve: Mapping[float, Correct],
+    treated: Correct,
+    labels: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    class_names: Sequence[str],
+    *,
+    seed: int,
+    class_curves: Mapping[int, Mapping[float, Correct]] | None = None,
+) -> tuple[Worth, ...]:
+    """Return the worth of the whole set (in samples of the same class mix), then of each class that has test items.
+
+    A class's curve thins that class alone. A curve that thins all would count what the other classes lose as the gain of
+    this one: on points with 16 samples in the rare class, doubling it looked worth more than twice as much.
+
+    Args:
+        curve: share of the real samples, of every class alike, to correct or not, `[seeds, items]`; 1 is among them. Each
+            seed draws its own subsets, and a larger one contains the smaller.
+        treated: correct or not with all real samples and the synthetic ones; row s shares its seed with row s of `curve`.
+        labels: class of each test item, `[items]`.
+        counts: real samples per class that share 1 stands for, `[classes]`.
+        seed: of the bootstrap.
+        class_curves: the same as `curve` by class index, where only that class is thinned, for `measurable_classes`; a
+            class without one is said to be not measured.
+
+    Raises:
+        ValueError: if share 1 is missing, there are fewer than three shares, or rows do not match.
+    """
+    class_curves = class_curves or {}
+    for each in (curve, *class_curves.values()):
+        _check(each, treated, labels)
+    baseline = curve[1.0]
+    present = [k for k in range(len(class_names)) if (labels == k).any()]
+    whole = _Question(None, _Curve.of(curve, treated, labels, present, seed), int(counts.sum()))
+    answers = [whole.answer(_uplift(baseline, treated, labels))]
+    for k in present:
+        measured = _Curve.of(class_curves[k], treated, labels, [k], seed) if k in class_curves else None
+        question = _Question(class_names[k], measured, int(counts[k]))
+        answers.append(question.answer(_uplift(baseline, treated, labels, k)))
+    return tuple(answers)
+
+
+def _uplift(
+    baseline: Correct, treated: Correct, labels: NDArray[np.int64], label: int | None = None
+) -> tuple[float, float, float]:
+    """Return the uplift and its interval: of balanced accuracy, or of one class's recall at its share of alpha."""
+    if label is not None:
+        num_classes, mine = len(np.unique(labels)), labels == label
+        baseline, treated, labels = baseline[:, mine], treated[:, mine], labels[mine]
+    delta, error, critical = paired_difference(
+        baseline, treated, labels, ALPHA if label is None else ALPHA / num_classes
+    )
+    return delta, delta - critical * error, delta + critical * error
+
+
+def _check(curve: Mapping[float, Correct], treated: Correct, labels: NDArray[np.int64]) -> None:
+    shapes = {rows.shape for rows in (*curve.values(), treated)}
+    if 1.0 not in curve or len(curve) < 3 or shapes != {(len(treated), len(labels))} or len(treated) < _MIN_SEEDS:
+        msg = (
+            f"worth needs the shares 1 and two smaller ones, each `[seeds >= 2, {len(labels)} items]`; got shares "
+            f"{sorted(curve)} of shapes {sorted(shapes)}"
+        )
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """Accuracy over shares, the treated arm last: as measured, and resampled."""
+
+    shares: FloatArray
+    points: tuple[Estimate, ...]
+    means: FloatArray
+    draws: FloatArray
+    num_items: int
+
+    @classmethod
+    def of(
+        cls,
+        curve: Mapping[float, Correct],
+        treated: Correct,
+        labels: NDArray[np.int64],
+        classes: Sequence[int],
+        seed: int,
+    ) -> "_Curve":
+        shares = sorted(curve)
+        mine = np.isin(labels, classes)
+        hits = np.stack([*(curve[share] for share in shares), treated])
+        by_class = [hits[:, :, labels == k].astype(np.float64) for k in classes]
+        return cls(
+            np.array(shares, np.float64),
+            tuple(accuracy_estimate(rows[:, mine], labels[mine]) for rows in hits[:-1]),
+            np.mean([rows.mean((1, 2)) for rows in by_class], axis=0),
+            np.mean([_bootstrap(rows, seed, k) for k, rows in zip(classes, by_class, strict=True)], axis=0),
+            int(mine.sum()),
+        )
+
+
+def _bootstrap(hits: FloatArray, seed: int, label: int) -> FloatArray:
+    """Return mean accuracies of resampled seeds and items, `[draws, shares + 1]`; all shares share a resample.
+
+    Args:
+        hits: `[shares + 1, seeds, items]` of one class, the treated arm last.
+    """
+    generator = numpy_generator(seed, "worth", label)
+    num_seeds, num_items = hits.shape[1:]
+    # a stream of its own, because seeds must be resampled alike in every class
+    by_seed = numpy_generator(seed, "worth seeds").multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), _NUM_DRAWS)
+    by_item = generator.multinomial(num_items, np.full(num_items, 1 / num_items), _NUM_DRAWS)
+    means = [((by_seed / num_seeds) @ each * (by_item / num_items)).sum(1) for each in hits]
+    return np.stack(means, axis=1)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """The whole set, or one class; without a curve where the uplift is not measurable or not among the largest."""
+
+    class_name: str | None
+    curve: _Curve | None
+    num_real: int
+
+    def answer(self, uplift: tuple[float, float, float]) -> Worth:
+        """Return the worth, or why there is none."""
+        estimate, sentence = None, self._why_not(uplift)
+        if sentence is None and self.curve is not None:
+            estimate = self._estimate(self.curve, uplift[0])
+            sentence = self._sentence(estimate)
+        return Worth(class_name=self.class_name, real_samples=estimate, sentence=sentence or "", curve=self._points())
+
+    def _points(self) -> tuple[LearningPoint, ...]:
+        if self.curve is None:
+            return ()
+        return tuple(
+            LearningPoint(num_real=max(1, round(share * self.num_real)), accuracy=accuracy)
+            for share, accuracy in zip(self.curve.shares, self.curve.points, strict=True)
+        )
+
+    def _why_not(self, uplift: tuple[float, float, float]) -> str | None:
+        _, low, high = uplift
+        of = f" of class {self.class_name}" if self.class_name else ""
+        if high < 0:
+            return f"Nothing: the synthetic samples lower the {f'recall{of}' if of else 'accuracy'}."
+        if low <= 0:
+            return f"Nothing measurable{of}: the uplift cannot be told from zero."
+        if self.curve is None:
+            return f"Not measured{of}: its recall rises, but no curve was trained that thins this class alone."
+        slope = _slope(self.curve.draws[:, :-1], self.curve.shares)
+        if np.quantile(slope, ALPHA / 2) <= 0:
+            return (
+                f"Nothing measurable{of}: the learning curve is flat here. More real samples would not be seen to help "
+                "either, so that the uplift cannot be counted in them."
+            )
+        return None
+
+    def _estimate(self, curve: _Curve, uplift: float) -> Estimate:
+        """Return how many more real samples give the uplift; `ci_high` is None where the curve ends first."""
+        value = float(_factor(curve.means[None, :-1], np.array([uplift]), curve.shares, _EXPONENT)[0])
+        gains = curve.draws[:, -1] - curve.draws[:, -2]
+        factors = np.concatenate([_factor(curve.draws[:, :-1], gains, curve.shares, c) for c in _EXPONENTS])
+        low, high = np.quantile(factors, [ALPHA / 2, 1 - ALPHA / 2])
+        return Estimate(
+            value=self.num_real * (value - 1),
+            ci_low=self.num_real * (min(float(low), value) - 1),
+            ci_high=None if high >= MAX_FACTOR else self.num_real * (max(float(high), value) - 1),
+            n=curve.num_items,
+        )
+
+    def _sentence(self, worth: Estimate) -> str:
+        what = f"of class {self.class_name}" if self.class_name else "of the same class mix"
+        low = max(0, round(worth.ci_low or 0))
+        if worth.value >= (MAX_FACTOR - 1) * self.num_real:
+            return f"As good as at least {low:,} more real samples {what}; the curve reaches no further."
+        upper = f"{low:,} or more" if worth.ci_high is None else f"{low:,} to {round(worth.ci_high):,}"
+        return f"As good as {round(worth.value):,} more real samples {what} ({upper})."
+
+
+def _basis(shares: FloatArray | float, exponent: float) -> FloatArray:
+    """Return the rising function of the share of data that accuracy is linear in, 0 at share 1."""
+    x = np.asarray(shares, np.float64)
+    return np.asarray(np.log(x) if exponent == 0 else (1 - x**-exponent) / exponent, np.float64)
+
+
+def _line(accuracy: FloatArray, shares: FloatArray, exponent: float) -> FloatArray:
+    """Return the least-squares slope of accuracy over the basis, `[draws]`."""
+    x = _basis(shares, exponent)
+    x = x - x.mean()
+    return np.asarray((accuracy - accuracy.mean(1, keepdims=True)) @ x / (x @ x))
+
+
+def _slope(accuracy: FloatArray, shares: FloatArray) -> FloatArray:
+    """Return the slope over log n of the upper half of the curve, `[draws]`."""
+    return _line(accuracy[:, -3:], shares[-3:], 0.0)
+
+
+def _factor(accuracy: FloatArray, gains: FloatArray, shares: FloatArray, exponent: float) -> FloatArray:
+    """Return by what factor the real samples would have to grow for the gain, in `[1, MAX_FACTOR]`, `[draws]`."""
+    slope = _line(accuracy, shares, exponent)
+    reach = np.where(slope > 0, np.maximum(gains, 0) / np.where(slope > 0, slope, 1), np.where(gains > 0, np.inf, 0))
+    if exponent == 0:
+        factor = np.exp(np.minimum(reach, np.log(MAX_FACTOR)))
+    else:
+        factor = np.maximum(1 - exponent * reach, 1e-9) ** (-1 / exponent)
+    return np.minimum(factor, MAX_FACTOR)

@@ -1,0 +1,153 @@
+"""Findings as sentences: what it cost, what was chosen, what the filter trades, what the samples are worth."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aigc_pipeline.publishing.report.content import ReportContent
+from aigc_pipeline.publishing.report.wording import STARVED, arm_words, fixed, mix_words, percent, points
+from aigc_pipeline.records import Choice, Estimate, Judge, TradePoint, Verdict, Worth
+
+_MAX_NAMED = 6
+COPIES, SYNTHETIC = "_and_copies", "_and_synthetic"
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """Something a reader must know before using the data."""
+
+    is_grave: bool
+    text: str
+
+
+def cost_words(verdict: Verdict | None, minutes: float) -> tuple[str, str]:
+    """Return the cost of a point of uplift as number and unit, or a dash and why there is none."""
+    if verdict is None:
+        return "\N{EN DASH}", f"cost per point: nothing was tested ({fixed(minutes)} minutes of training planned)"
+    uplift = 100 * verdict.uplift.value
+    if uplift <= 0:
+        return "\N{EN DASH}", f"no cost per point: nothing was gained by {fixed(minutes)} minutes of training"
+    doubt = "" if verdict.outcome == "helps" else ", but the gain itself is not certain"
+    return f"{minutes / uplift:.2g}", f"minutes of training per point gained, as planned{doubt}"
+
+
+def choice_words(choice: Choice, classes: tuple[str, ...]) -> str:
+    """Return the chosen mix, dose, weight and classes in one sentence."""
+    by = (
+        "Chosen on selection samples"
+        if choice.on_selection
+        else "Too few selection samples to choose by, so the defaults"
+    )
+    left_out = [name for name in classes if name not in choice.classes]
+    if not left_out:
+        which = "for every class"
+    elif len(left_out) <= len(choice.classes):
+        which = f"for every class but {_named(left_out)}, which loses recall by them or has none"
+    else:
+        which = f"for {_named(list(choice.classes))} alone; the other classes lose recall by them or have none"
+    return (
+        f"{by}: {arm_words(choice.baseline)}, with {mix_words(choice.mix)} samples as {percent(choice.dose, 0)} of a batch "
+        f"at loss weight {choice.loss_weight:g}, {which}."
+    )
+
+
+def control_words(arms: dict[str, Estimate], verdict: Verdict | None) -> str | None:
+    """Return how synthetic samples compare with as many plain copies of real ones; None where that was not trained."""
+    if verdict is None:
+        return None
+    base, copies, ours = (arms.get(verdict.baseline + suffix) for suffix in ("", COPIES, SYNTHETIC))
+    if base is None or copies is None or ours is None:
+        return None
+    return (
+        f"The control: as many plain copies of real samples in their place bring {points(copies.value - base.value)} "
+        f"points, the synthetic samples {points(ours.value - base.value)}."
+    )
+
+
+def trade_words(judge: Judge) -> str | None:
+    """Return what the frozen budget does to precision and recall, and whether it was relaxed; None if not measured."""
+    share = judge.keep_share
+    if share is None:
+        return None
+    words = f"Of the candidates that pass the other checks, the filter keeps {percent(share, 0)}."
+    frozen, everything = _at(judge, share), _at(judge, 1.0)
+    if frozen and everything and share < 1:
+        words += (
+            f" That moves precision from {percent(everything.precision, 0)} to {percent(frozen.precision, 0)}, recall from "
+            f"{percent(everything.recall, 0)} to {percent(frozen.recall, 0)} and coverage from "
+            f"{percent(everything.coverage, 0)} to {percent(frozen.coverage, 0)}; the class that keeps least keeps "
+            f"{percent(frozen.min_class_share, 0)} of what classes keep on average."
+        )
+    if judge.relaxed_from is not None:
+        words += (
+            f" It was set to keep {percent(judge.relaxed_from, 0)}, which only trimmed diversity on trial samples, and was "
+            "relaxed for that."
+        )
+    return words
+
+
+def worth_of(content: ReportContent) -> tuple[Worth | None, tuple[Worth, ...]]:
+    """Return the worth of the whole set, and of the classes."""
+    worth = content.evaluation.worth
+    return next((each for each in worth if each.class_name is None), None), tuple(
+        each for each in worth if each.class_name
+    )
+
+
+def warnings_of(content: ReportContent) -> tuple[Caution, ...]:
+    """Return what is wrong, the grave things first."""
+    found = [*_of_judgement(content), *_of_filter(content), *_of_groups(content)]
+    return tuple(sorted(found, key=lambda warning: not warning.is_grave))
+
+
+def _of_judgement(content: ReportContent) -> Iterator[Caution]:
+    judge = content.judge
+    if content.evaluation.memorised:
+        yield Caution(
+            True, "The screen for copies failed: too many synthetic samples lie too close to training samples."
+        )
+    for complaint in judge.complaints:
+        yield Caution(True, f"Filtering by probability is blocked: {complaint}.")
+    if judge.critic_mode == "none":
+        yield Caution(
+            False, "There is no critic (too few real samples): candidates passed on label and distance alone."
+        )
+    elif judge.critic_mode == "crossfit":
+        words = "the critic is cross-fitted on training and calibration samples together."
+        yield Caution(False, f"Few calibration samples: {words}")
+
+
+def _of_filter(content: ReportContent) -> Iterator[Caution]:
+    judge, filtered = content.judge, content.filtered
+    if not filtered.num_in:
+        yield Caution(True, "No candidate was synthesized.")
+    elif not filtered.num_kept:
+        yield Caution(True, f"None of {filtered.num_in:,} candidates was accepted.")
+    if not filtered.filtered_by_probability and judge.healthy and judge.critic_mode != "none":
+        yield Caution(False, "No gate filtered by probability.")
+    if filtered.shortfall:
+        missing = ", ".join(f"{name} ({n:,})" for name, n in filtered.shortfall.items())
+        yield Caution(False, f"Fewer accepted than wanted, and never padded: {missing}.")
+
+
+def _of_groups(content: ReportContent) -> Iterator[Caution]:
+    groups = [group for group in content.evaluation.groups if group.warning]
+    for group in groups[:_MAX_NAMED]:
+        yield Caution(is_starved(group.warning), f"Group {group.attribute} {group.group}: {group.warning}.")
+    if len(groups) > _MAX_NAMED:
+        rest = groups[_MAX_NAMED:]
+        grave = any(is_starved(group.warning) for group in rest)
+        yield Caution(grave, f"{len(rest)} more groups have a warning: see the table of groups.")
+
+
+def is_starved(warning: str | None) -> bool:
+    """Say whether the filter refuses too many of a group: graver than what one test set says about its recall."""
+    return warning is not None and warning.startswith(STARVED)
+
+
+def _at(judge: Judge, share: float) -> TradePoint | None:
+    return next((point for point in judge.trade if point.keep_share == share), None)
+
+
+def _named(names: list[str]) -> str:
+    shown = ", ".join(names[:_MAX_NAMED])
+    return shown + (f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from aigc_pipeline.features.neighbours import nearest
+from aigc_pipeline.metrics.memorisation import authenticity, is_authentic, training_spacing
+
+
+def authentic(samples: np.ndarray, train: np.ndarray) -> np.ndarray:
+    samples, train = np.float32(samples), np.float32(train)
+    distance, matched = nearest(samples, train, 1)
+    return is_authentic(distance[:, 0], matched[:, 0], training_spacing(train))
+
+
+def test_the_radius_is_that_of_the_matched_training_sample_and_not_of_the_samples_own_row():
+    train = np.array([[0.0], [1.0], [100.0], [150.0]])  # spacings 1, 1, 50, 50
+    samples = np.array([[120.0], [102.0], [-2.0], [0.5]])  # matched with rows 2, 2, 0 and a tie of 0 and 1
+
+    assert authentic(samples, train).tolist() == [False, False, True, False]
+
+
+def test_copies_are_not_authentic_and_about_half_of_unseen_reals_are():
+    generator = np.random.default_rng(0)
+    train, unseen = generator.standard_normal((2, 600, 8)).astype(np.float32)
+    found = authenticity({"after": train[:200] + np.float32(1e-3), "real": unseen, "none": unseen[:0]}, train)
+
+    assert set(found) == {"authenticity/after", "authenticity/real"}
+    assert found["authenticity/after"].value == 0
+    assert found["authenticity/real"].value == pytest.approx(0.5, abs=0.08)
+    assert found["authenticity/real"].ci_low < found["authenticity/real"].value < found["authenticity/real"].ci_high
+    assert (found["authenticity/after"].n, found["authenticity/real"].n) == (200, 600)
+
+
+def test_authenticity_equals_the_definition_by_brute_force():
+    generator = np.random.default_rng(1)
+    train, samples = generator.standard_normal((120, 3)), generator.standard_normal((90, 3)) * 0.8
+    across = np.linalg.norm(samples[:, None] - train[None], axis=2)
+    within = np.linalg.norm(train[:, None] - train[None], axis=2) + np.diag(np.full(120, np.inf))
+    expected = across.min(1) > within.min(1)[across.argmin(1)]
+
+    assert (authentic(samples, train) == expected).all()
+    assert 0.05 < expected.mean() < 0.95
+
+
+def test_a_copy_of_a_training_sample_that_occurs_twice_is_no_less_a_copy():
+    train = np.array([[0.0], [0.0], [5.0]])
+
+    assert authentic(np.array([[0.0]]), train).tolist() == [False]

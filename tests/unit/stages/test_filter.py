@@ -1,0 +1,53 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from aigc_pipeline.gates import FilterPolicy, ImportanceWeights, RejectionSampling
+from aigc_pipeline.stages.filter import importance_weights
+
+
+def make_table(log_ratio: list[float | None], accepted: list[bool], labels: list[int]) -> pa.Table:
+    return pa.table({"log_density_ratio": pa.array(log_ratio, pa.float64()), "accepted": accepted, "label": labels})
+
+
+def test_weights_follow_the_ratio_and_average_one_over_the_accepted_of_a_class():
+    ratio = [1.0, 3.0, 2.0, 8.0]
+    table = make_table([*np.log(ratio)], [True, True, True, True], [0, 0, 1, 1])
+    weights = importance_weights(table, ImportanceWeights())
+
+    assert weights == pytest.approx([0.5, 1.5, 0.4, 1.6])
+
+
+def test_weights_are_flattened_and_cut():
+    generator = np.random.default_rng(0)
+    log_ratio = [*generator.normal(0, 2, 1_000)]
+    table = make_table(log_ratio, [True] * 1_000, [0] * 1_000)
+    plain = importance_weights(table, ImportanceWeights(max_weight=3))
+    flat = importance_weights(table, ImportanceWeights(power=0.25, max_weight=3))
+
+    assert plain.mean() == pytest.approx(1, abs=1e-5)
+    assert flat.std() < plain.std()
+    assert plain.max() / plain.min() < np.exp(np.ptp(log_ratio))
+
+
+def test_weighted_fakes_have_the_mean_of_reals():
+    """Reals from N(0, 1), fakes from N(0.7, 1): log p/q = 0.245 - 0.7 x."""
+    x = np.random.default_rng(1).normal(0.7, 1, 100_000)
+    table = make_table([*(0.245 - 0.7 * x)], [True] * len(x), [0] * len(x))
+    weights = importance_weights(table, ImportanceWeights(max_weight=50))
+
+    assert np.average(x, weights=weights) == pytest.approx(0, abs=0.02)
+
+
+def test_refused_rows_and_rows_without_a_ratio_weigh_one():
+    table = make_table([2.0, None, 0.0, 1.0], [False, True, True, True], [0, 0, 0, 0])
+    weights = importance_weights(table, ImportanceWeights())
+
+    assert weights[:2].tolist() == [1, 1]
+    assert weights[2:].mean() == pytest.approx(1)
+    assert importance_weights(table, None).tolist() == [1, 1, 1, 1]
+
+
+def test_the_same_ratio_never_counts_twice():
+    with pytest.raises(ValueError, match="count twice"):
+        FilterPolicy(gates=(RejectionSampling(),), importance=ImportanceWeights())
