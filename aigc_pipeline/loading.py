@@ -4,9 +4,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.data.loader import LabelledCells, load_cells
 from aigc_pipeline.data.shards import cells_to_numpy, read_table
 from aigc_pipeline.features import AnyEncoder, FittedEncoder, load_fitted
@@ -24,10 +25,19 @@ _SCORING_BATCH = 8 * CHUNK_SIZE
 
 
 def open_encoder(context: Context, splits: DatasetSplits, embeddings: Embeddings, name: str) -> FittedEncoder:
-    """Read back `encoder` or `judge`."""
+    """Read back `encoder` or `judge`.
+
+    Raises:
+        ConfigError: if its weights lie in a local file that is gone or has changed.
+    """
     folder = context.files_of(embeddings)
+    try:
+        settings = _ENCODERS.validate_json((folder / f"{name}.json").read_bytes())
+    except ValidationError as err:
+        msg = f"the {name} cannot be opened: {err.errors(include_url=False)[0]['msg']}"
+        raise ConfigError(msg) from err
     return load_fitted(
-        _ENCODERS.validate_json((folder / f"{name}.json").read_bytes()),
+        settings,
         folder / f"{name}.safetensors",
         spec=splits.spec,
         num_classes=len(splits.classes),

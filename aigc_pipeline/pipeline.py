@@ -14,6 +14,7 @@ from aigc_pipeline.config import PipelineConfig, to_yaml
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.records import Record
 from aigc_pipeline.core.strict import Settings, digest_of
+from aigc_pipeline.metrics.command import command_files
 from aigc_pipeline.records import (
     CandidateSet,
     Checkpoint,
@@ -58,8 +59,9 @@ def run_pipeline(config: PipelineConfig, *, context: Context, call: Runner | Non
     run = StageCaller.of(config, context, call)
     done = _judge(config, run)
     report = run(
-        evaluate, config.evaluate, done.splits, done.embeddings, done.judge, done.candidates, done.scored, done.filtered
-    )
+        evaluate, config.evaluate, command_files(config.evaluate.command), done.splits, done.embeddings, done.judge,
+        done.candidates, done.scored, done.filtered,
+    )  # fmt: skip
     return run(
         publish, config.publish, done.raw, done.cleaned, done.splits, done.planned, done.checkpoint, done.judge,
         done.candidates, done.filtered, report,

@@ -30,6 +30,8 @@ _SHOWN = {
     "real_percentile": "real percentile",
     "known_role": "known as",
 }
+_ONLY_IF_WIDE = frozenset({"knn_distance", "ood_p", "train_distance", "real_percentile"})
+_WIDE_COLUMNS = 120
 _SUSPICIOUS_P = 0.01
 _MAX_PROBLEMS = 20
 _ENDINGS = (".parquet", ".csv")
@@ -71,10 +73,10 @@ def _used(run: FinishedRun, examiner: Examiner) -> str:
 def _print(table: pa.Table, top: int, reporter: ConsoleReporter) -> None:
     read = table.filter(pc.is_valid(table["rank"]))
     unread = table.filter(pc.is_valid(table["problem"])).select(["file", "problem"])
-    shown = [name for name in _SHOWN if name in {"rank", "file"} or read[name].null_count < len(read)]
-    rows: list[dict[str, Scalar]] = [
-        {_SHOWN[name]: row[name] for name in shown} for row in read.slice(0, top).to_pylist()
-    ]
+    is_wide = reporter.console.width >= _WIDE_COLUMNS
+    named = [name for name in _SHOWN if is_wide or name not in _ONLY_IF_WIDE]
+    shown = [name for name in named if name in {"rank", "file"} or read[name].null_count < len(read)]
+    rows = [{_SHOWN[name]: _rounded(row[name]) for name in shown} for row in read.slice(0, top).to_pylist()]
     reporter.table(f"most unlike the training data, {len(rows):,} of {len(read):,}", rows)
     problems = unread.slice(0, _MAX_PROBLEMS).to_pylist()
     reporter.table(f"could not be read, {len(problems):,} of {len(unread):,}", problems)
@@ -86,6 +88,10 @@ def _print(table: pa.Table, top: int, reporter: ConsoleReporter) -> None:
         f"{copies:,} are near-copies of a training sample; {known:,} have content that the run already knows.",
     ]
     print_lines(reporter.console, "", *lines)
+
+
+def _rounded(value: Scalar) -> Scalar:
+    return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def _write(table: pa.Table, out: Path) -> None:

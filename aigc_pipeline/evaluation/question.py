@@ -13,6 +13,7 @@ from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.evaluation.material import QUOTA, Material
 from aigc_pipeline.metrics.classification import scores_of
+from aigc_pipeline.metrics.command import Comparison
 from aigc_pipeline.metrics.downstream import Arm
 from aigc_pipeline.metrics.fairness import group_outcomes
 from aigc_pipeline.metrics.fidelity import draw
@@ -65,6 +66,18 @@ class Answer:
     scores: dict[str, dict[str, float]]
     verdict: Verdict | None
     worth: tuple[Worth, ...]
+
+    def with_command(self, comparison: Comparison, labels: NDArray[np.int64], num_classes: int) -> "Answer":
+        """Return this answer with the arms of the user's own training, where it gave predictions."""
+        theirs = comparison.predicted
+        arms = {name: accuracy_estimate(rows == labels, labels) for name, rows in theirs.items()}
+        scores = {name: scores_of(rows, labels, num_classes) for name, rows in theirs.items()}
+        return replace(
+            self,
+            predicted={**self.predicted, **theirs},
+            arms=self.arms | arms,
+            scores=self.scores | scores,
+        )
 
 
 @dataclass(frozen=True)

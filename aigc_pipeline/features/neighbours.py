@@ -118,9 +118,8 @@ class _Reference:
         self, queries: FloatArray, k: int, exclude: NDArray[np.int64] | None
     ) -> tuple[FloatArray, NDArray[np.int64]]:
         """Return distances and indices as `nearest` does."""
-        excluded = torch.from_numpy(
-            np.zeros((len(queries), 0), np.int64) if exclude is None else exclude.reshape(len(queries), -1)
-        )
+        unlisted = np.zeros((len(queries), 0), np.int64)
+        excluded = torch.from_numpy(unlisted if exclude is None else np.array(exclude).reshape(len(queries), -1))
         squared = torch.empty((len(queries), k), dtype=torch.float64)
         rows = torch.empty((len(queries), k), dtype=torch.int64)
         doubtful = torch.ones(len(queries), dtype=torch.bool)

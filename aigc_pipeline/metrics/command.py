@@ -113,10 +113,8 @@ def synthetic_weight(num_real: int, num_synthetic: int, *, dose: float, loss_wei
 
 
 @dataclass(frozen=True)
-class TestRows:
-    """The rows that a command is to predict."""
-
-    __test__ = False  # for pytest: no test class
+class Targets:
+    """The rows that a command is to predict: those of the test role."""
 
     ids: Sequence[str]
     labels: NDArray[np.int64]
@@ -156,7 +154,7 @@ class Comparison:
 def compare(
     command: CommandArm,
     manifests: Mapping[str, Path],
-    test: TestRows,
+    targets: Targets,
     directory: Path,
     *,
     seed_for: Callable[[int], int],
@@ -185,7 +183,7 @@ def compare(
                 output = directory / f"{arm}-{number}" / ANSWER_FILE
                 arguments = command.arguments(manifests[arm], output, seed_for(number) % _MAX_SEED)
                 _run_once(command, arguments, manifests[arm], output.parent)
-                done.append(read_answer(output, test.ids, test.labels, test.classes))
+                done.append(read_answer(output, targets.ids, targets.labels, targets.classes))
                 _check_form(output, done[-1], answers[WITHOUT][0], must_predict=must_predict)
                 tick()
     except CommandError:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +51,13 @@ def read_answer(file: Path, ids: Sequence[str], labels: NDArray[np.int64], class
     if set(content) == {"balanced_accuracy"}:
         value = _number(file, "balanced_accuracy", content["balanced_accuracy"])
         if not 0 <= value <= 1:
-            _refuse(file, f"balanced_accuracy is {value:g}, which is not within 0 and 1; write a share, not percent")
+            raise _unusable(
+                file, f"balanced_accuracy is {value:g}, which is not within 0 and 1; write a share, not percent"
+            )
         return Answer("balanced_accuracy", value, None)
     if set(content) == {"metric", "value"} and isinstance(content["metric"], str) and content["metric"]:
         return Answer(content["metric"], _number(file, "value", content["value"]), None)
-    _refuse(file, f"it holds {sorted(content)[:_SHOWN]}; write {FORMS}")
+    raise _unusable(file, f"it holds {sorted(content)[:_SHOWN]}; write {FORMS}")
 
 
 def _load(file: Path) -> dict[str, object]:
@@ -67,7 +68,7 @@ def _load(file: Path) -> dict[str, object]:
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if twice := [name for name, number in Counter(name for name, _ in pairs).items() if number > 1]:
-            _refuse(file, f"{len(twice)} keys come twice ({twice[:_SHOWN]}); predict each test row once")
+            raise _unusable(file, f"{len(twice)} keys come twice ({twice[:_SHOWN]}); predict each test row once")
         return dict(pairs)
 
     try:
@@ -76,30 +77,28 @@ def _load(file: Path) -> dict[str, object]:
         msg = f"the command's answer {file} is not valid JSON: {err}. Write {FORMS}."
         raise CommandError(msg) from err
     if not isinstance(content, dict):
-        _refuse(file, f"it is a {type(content).__name__}; write {FORMS}")
+        raise _unusable(file, f"it is a {type(content).__name__}; write {FORMS}")
     return content
 
 
-def _predictions(
-    file: Path, given: dict[str, object], ids: Sequence[str], classes: Sequence[str]
-) -> NDArray[np.int64]:
+def _predictions(file: Path, given: dict[str, object], ids: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
     """Return predicted class indices in the order of `ids`."""
     wanted = set(ids)
     if missing := [each for each in ids if each not in given]:
-        _refuse(
+        raise _unusable(
             file,
             f"{len(missing)} of {len(ids)} test rows have no prediction ({missing[:_SHOWN]}); "
             'predict every row of the manifest with split == "test"',
         )
     if unknown := [each for each in given if each not in wanted]:
-        _refuse(
+        raise _unusable(
             file,
             f"{len(unknown)} predictions are for ids that are no test rows ({unknown[:_SHOWN]}); use the column "
             'sample_id of rows with split == "test"',
         )
     index: dict[object, int] = {name: number for number, name in enumerate(classes)}
     if strange := [given[each] for each in ids if not isinstance(given[each], str) or given[each] not in index]:
-        _refuse(
+        raise _unusable(
             file,
             f"{len(strange)} predictions are no class name ({strange[:_SHOWN]}); write names as in the column "
             f"class_name, not numbers: {list(classes)[:20]}",
@@ -109,10 +108,9 @@ def _predictions(
 
 def _number(file: Path, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        _refuse(file, f"{name} is {value!r}, which is not a finite number")
+        raise _unusable(file, f"{name} is {value!r}, which is not a finite number")
     return float(value)
 
 
-def _refuse(file: Path, why: str) -> NoReturn:
-    msg = f"the command's answer {file} cannot be used: {why}."
-    raise CommandError(msg)
+def _unusable(file: Path, why: str) -> CommandError:
+    return CommandError(f"the command's answer {file} cannot be used: {why}.")

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from aigc_pipeline.core.errors import PipelineError
@@ -66,10 +67,8 @@ def _start(arguments: Sequence[str], directory: Path, log: int) -> subprocess.Po
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the whole process group, politely first."""
     if process.poll() is None and _signal(process, signal.SIGTERM):
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass  # counted below: it is killed
     _signal(process, signal.SIGKILL)
     process.wait()
 

@@ -28,6 +28,21 @@ Correct = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 
 
+def thinned_rows(
+    labels: NDArray[np.int64], share: float, seed: int, classes: Sequence[int] | None = None
+) -> NDArray[np.int64]:
+    """Return which real samples a point of the curve trains on: the share of `classes` (all by default), rounded up.
+
+    With one seed, a larger share contains the smaller; give each seed of the training its own.
+    """
+    thinned = np.unique(labels) if classes is None else np.array(classes, np.int64)
+    rows = [np.flatnonzero(~np.isin(labels, thinned))]
+    for label in thinned:
+        order = numpy_generator(seed, "thinned", int(label)).permutation(np.flatnonzero(labels == label))
+        rows.append(order[: int(np.ceil(share * len(order)))])
+    return np.sort(np.concatenate(rows)).astype(np.int64)
+
+
 def measurable_classes(
     baseline: Correct, treated: Correct, labels: NDArray[np.int64], max_classes: int = 3
 ) -> tuple[int, ...]:

@@ -18,8 +18,8 @@ from aigc_pipeline.publishing.manifest import METADATA_FILE, write_parquet
 from aigc_pipeline.publishing.rows import real_rows, synthetic_rows
 
 _README = (
-    "`metadata.parquet` lists {num_real} real and {num_synthetic} synthetic samples; train on `split == \"train\"` with "
-    "the column `weight`, predict `split == \"test\"`. Made for one evaluation; not a published version.\n"
+    '`metadata.parquet` lists {num_real} real and {num_synthetic} synthetic samples; train on `split == "train"` with '
+    'the column `weight`, predict `split == "test"`. Made for one evaluation; not a published version.\n'
 )
 
 
@@ -67,9 +67,7 @@ def write_trials(
     for name in real["file_name"].to_pylist():
         if name is not None:
             _link(without / name, treated / name)
-    added = synthetic_rows(
-        synthetic.table, synthetic.cells, spec, treated, recommended=True, weight=synthetic.weight
-    )
+    added = synthetic_rows(synthetic.table, synthetic.cells, spec, treated, recommended=True, weight=synthetic.weight)
     both = pa.concat_tables([real, added], promote_options="default")
     return Trials(_finish(without, real, 0, names), _finish(treated, both, len(added), names))
 

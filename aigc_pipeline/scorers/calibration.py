@@ -92,5 +92,10 @@ def area_under_curve(scores: Floats, is_real: NDArray[np.bool_], weights: Floats
 
 
 def effective_share(ratio: Floats) -> float:
-    """Return the effective sample size (sum r)^2 / sum r^2 as a share of n."""
-    return float(ratio.sum() ** 2 / max(np.square(ratio).sum(), 1e-300) / len(ratio))
+    """Return the effective sample size (sum r)^2 / sum r^2 as a share of n, ratios cut at sqrt(n) times their mean.
+
+    The cut is that of truncated importance sampling (Ionides 2008): without it a single extreme ratio, where the
+    calibrator extrapolates, decides the number. A set whose mass truly lies on a handful of samples still shows.
+    """
+    cut = np.minimum(ratio, np.sqrt(len(ratio)) * ratio.mean())
+    return float(cut.sum() ** 2 / max(np.square(cut).sum(), 1e-300) / len(cut))

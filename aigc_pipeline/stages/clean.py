@@ -27,7 +27,7 @@ from aigc_pipeline.gates import (
 from aigc_pipeline.modalities import MODALITIES
 from aigc_pipeline.records import CleanDataset, RawDataset
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 _PROJECTED = 64
 _NEIGHBOURS = 8
 _MARGIN = 2.0  # a projection to 64 numbers keeps distances within about 30 %

@@ -40,7 +40,7 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
     """
     device = device_of(context.runtime)
     train = load_cells(context.files_of(splits) / "train.arrow")
-    small = len(train) < config.min_train
+    small = isinstance(config.encoder, Classifier) and len(train) < config.min_train
     if small:
         context.reporter.note(
             f"only {len(train)} training samples (under {config.min_train}): a random network replaces the trained "

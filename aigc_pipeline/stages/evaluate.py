@@ -4,6 +4,7 @@ The test role is read here alone: for train-on-synthetic accuracy, the learning 
 verdict. Baseline, mix, dose, weight and classes are fixed before, on the selection role.
 """
 
+from dataclasses import replace
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -18,8 +19,10 @@ from aigc_pipeline.evaluation.likeness import (
     screen_for_copies,
 )
 from aigc_pipeline.evaluation.material import Material
+from aigc_pipeline.evaluation.own_command import ask_command, decide_by_command
 from aigc_pipeline.evaluation.question import Question
 from aigc_pipeline.evaluation.question import Settings as QuestionSettings
+from aigc_pipeline.metrics.command import WITH, WITHOUT, CommandArm, CommandFiles
 from aigc_pipeline.metrics.screening import Limits
 from aigc_pipeline.metrics.uplift import Options
 from aigc_pipeline.records import (
@@ -32,7 +35,7 @@ from aigc_pipeline.records import (
     ScoredSet,
 )
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 
 
 class EvaluateConfig(Settings):
@@ -62,6 +65,10 @@ class EvaluateConfig(Settings):
     """Trainings per option when choosing."""
     num_cas_seeds: int = Field(default=3, ge=1)
     """Trainings for train-on-synthetic and train-on-real accuracy."""
+    command: CommandArm | None = None
+    """Your own training, asked the same question; see docs/how-to/own-training-command.md."""
+    decide_by: Literal["network", "command"] = "network"
+    """Whose predictions on test the verdict rests on. Mix, dose and weight are chosen with the network in any case."""
     learning_shares: tuple[float, ...] = (0.25, 0.5)
     """Shares of the real samples that the baseline is also trained on: the learning curve that says what the synthetic
     rows are worth in real samples. Two or more; empty: not measured."""
@@ -73,6 +80,13 @@ class EvaluateConfig(Settings):
     """Data-copying statistic under which accepted samples count as significantly nearer than unseen reals ..."""
     max_nearer_share: float = Field(default=0.75, gt=0.5, lt=1)
     """... and the probability of being nearer above which that fails the screen."""
+
+    @model_validator(mode="after")
+    def _command_decides_only_if_there(self) -> Self:
+        if self.decide_by == "command" and self.command is None:
+            msg = "decide_by is 'command', but there is none: set evaluate.command.argv"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _curve_has_shape(self) -> Self:
@@ -103,6 +117,7 @@ class EvaluateConfig(Settings):
 def evaluate(
     context: Context,
     config: EvaluateConfig,
+    files: CommandFiles,
     splits: DatasetSplits,
     embeddings: Embeddings,
     judge: Judge,
@@ -114,15 +129,28 @@ def evaluate(
 
     Raises:
         ConfigError: if a linear probe is asked for on an encoder that was trained with labels.
+        CommandError: if the user's own training command fails.
     """
-    del judge, scored  # their numbers reach this stage through the filtered table; they stay inputs for the fingerprint
+    del files, judge, scored  # inputs for the fingerprint; the latter's numbers come through the filtered table
     material = Material.open(context, splits, embeddings, candidates, filtered)
     question = Question(material, config.question())
     screening = screen_for_copies(material, config.limits())
     metrics = measure_fidelity(material, config.num_subsamples) | screening.estimates
     metrics |= measure_authenticity(material) | ask_referee(material) | question.train_on_synthetic()
     openings = dict(previous.test_openings) if (previous := context.previous(EvalReport)) else {}
-    answer = question.ask(openings.get(splits.test_digest, 0) + 1)
+    opening = openings.get(splits.test_digest, 0) + 1
+    answer = question.ask(opening)
+    choice = answer.choice
+    if config.command is not None and choice is not None:
+        decides = config.decide_by == "command"
+        comparison = ask_command(material, config.command, choice, must_predict=decides)
+        metrics |= comparison.over_seeds()
+        answer = answer.with_command(comparison, material.roles["test"].labels, material.num_classes)
+        if decides:
+            verdict = decide_by_command(comparison, material, choice, opening=opening)
+            answer = replace(answer, verdict=verdict, baseline=WITHOUT, treated=WITH)
+        elif not comparison.predicted:
+            context.reporter.note(comparison.sentence)
     for sentence in (screening.sentence, answer.verdict and answer.verdict.sentence):
         if sentence:
             context.reporter.note(sentence)

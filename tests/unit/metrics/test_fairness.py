@@ -70,7 +70,9 @@ def test_a_full_class_is_not_starved():
 
 def test_generated_candidates_are_not_measured_by_how_many_varied_ones_pass():
     origins = ["classic"] * 100 + ["generated"] * 100
-    candidates = make_candidates(["north"] * 100 + ["south"] * 100, [True] * 100 + [True, True, False, False] * 25, origins=origins)
+    candidates = make_candidates(
+        ["north"] * 100 + ["south"] * 100, [True] * 100 + [True, True, False, False] * 25, origins=origins
+    )
 
     assert not [key for key, each in outcomes(candidates).items() if each.warning]
 

@@ -32,7 +32,9 @@ def test_new_points_lie_between_a_sample_and_one_of_its_five_nearest():
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     near = [(i, j) for i in range(40) for j in np.argsort(distance[i])[1:6]]
     for point in made[:60]:
-        detours = [np.linalg.norm(point - points[i]) + np.linalg.norm(point - points[j]) - distance[i, j] for i, j in near]
+        detours = [
+            np.linalg.norm(point - points[i]) + np.linalg.norm(point - points[j]) - distance[i, j] for i, j in near
+        ]
         assert min(detours) < 1e-4
 
 

@@ -12,7 +12,16 @@ import pytest
 from aigc_pipeline.core.tables import CANDIDATES
 from aigc_pipeline.publishing.report import ReportContent, render_report, write_report
 from aigc_pipeline.publishing.report.gallery import MAX_CLASSES, build_gallery, spread
-from aigc_pipeline.publishing.report.wording import as_sentence, number, percent, points
+from aigc_pipeline.publishing.report.summary import cost_words
+from aigc_pipeline.publishing.report.wording import (
+    arm_words,
+    as_sentence,
+    number,
+    percent,
+    points,
+    reason_words,
+    short_reason,
+)
 
 ContentFactory = Callable[..., ReportContent]
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -226,3 +235,90 @@ def test_numbers_read_as_people_write_them() -> None:
 def test_a_setting_at_the_start_of_a_sentence_keeps_its_case() -> None:
     assert as_sentence("publish.when is 'always'") == "publish.when is 'always'."
     assert as_sentence("they help") == "They help."
+
+
+def test_the_choice_its_control_and_the_dose_curve_are_shown(make_content: ContentFactory) -> None:
+    page = _page(make_content())
+
+    assert "generated samples as 25\u00a0% of a batch at loss weight 0.5, for every class but dog" in page.text
+    assert "plain copies of real samples in their place bring +0.2 points, the synthetic samples +2.1" in page.text
+    assert "chosen" in page.text
+    assert "loss weight 0.25" in page.text
+
+
+def test_cost_per_point_is_a_number_only_where_something_was_gained(make_content: ContentFactory) -> None:
+    content = make_content()
+    verdict = content.evaluation.verdict
+    assert verdict is not None
+    harms = verdict.model_copy(
+        update={"uplift": verdict.uplift.model_copy(update={"value": -0.01}), "outcome": "harms"}
+    )
+    unsure = verdict.model_copy(update={"outcome": "not_enough_evidence"})
+
+    assert cost_words(verdict, 2.1) == ("1", "minutes of training per point gained, as planned")
+    assert cost_words(unsure, 2.1)[1].endswith("but the gain itself is not certain")
+    assert cost_words(harms, 2.1) == ("\N{EN DASH}", "no cost per point: nothing was gained by 2.1 minutes of training")
+
+
+def test_worth_is_said_for_the_set_and_where_it_is_not_measurable(make_content: ContentFactory) -> None:
+    page = _page(make_content())
+
+    assert "As good as 40 more real samples of the same class mix (12 to 85)." in page.text
+    assert "Nothing measurable of class dog" in page.text
+    assert "real samples alone" in page.text
+
+
+def test_a_starved_group_is_a_grave_warning_and_falling_recall_a_mild_one(make_content: ContentFactory) -> None:
+    content = make_content()
+    falls = content.evaluation.groups[0].model_copy(update={"warning": "recall falls by 3.0 points"})
+    evaluation = content.evaluation.model_copy(update={"groups": (falls, content.evaluation.groups[1])})
+
+    html = render_report(replace(content, evaluation=evaluation))
+
+    assert '<li class="grave">Group site south: starved: 20% accepted' in html
+    assert "<li>Group class cat: recall falls by 3.0 points.</li>" in html
+    assert "nearest real training sample, a varied one for that of its parent" in html
+
+
+def test_the_trade_of_the_filter_and_its_relaxation_are_said(make_content: ContentFactory) -> None:
+    text = _page(make_content()).text
+
+    assert (
+        "the filter keeps 75\u00a0%. That moves precision from 61\u00a0% to 70\u00a0%, recall from 72\u00a0% to 66\u00a0%"
+        in text
+    )
+    assert "It was set to keep 50\u00a0%, which only trimmed diversity" in text
+    assert "keeps 75 %, used" in text
+
+
+def test_excess_ece_stands_beside_ece(make_content: ContentFactory) -> None:
+    assert re.search(r"ECE 0\.031 .* ECE beyond chance 0\.0047", _page(make_content()).text)
+
+
+def test_fid_is_said_in_its_own_feature_space_alone(make_content: ContentFactory) -> None:
+    content = make_content()
+    evaluation = content.evaluation.model_copy(update={"judge_encoder": "inception_v3_pool3"})
+    text = _page(replace(content, evaluation=evaluation)).text
+
+    assert "FID in inception_v3_pool3 features" in text
+    assert "Classifier score by the label referee" in text
+    assert "Fr\u00e9chet" not in text
+
+
+@pytest.mark.parametrize(
+    "reason", ["in_distribution", "metropolis_hastings", "top_share", "not_chosen", "class_quota", "rejection_sampling"]
+)
+def test_every_reject_reason_has_words(reason: str) -> None:
+    assert reason_words(reason) != reason.replace("_", " ")
+    assert short_reason(reason) != reason.replace("_", " ")
+
+
+def test_every_arm_has_words() -> None:
+    names = ("real", "smote_and_copies", "balanced_resampling_and_synthetic", "command_and_synthetic")
+
+    assert [arm_words(name) for name in names] == [
+        "real samples, unvaried",
+        "real + SMOTE + plain copies",
+        "real + balanced resampling + synthetic",
+        "your own training + synthetic",
+    ]

@@ -86,3 +86,10 @@ def test_temperature_undoes_a_planted_scale():
 def test_effective_share_is_one_for_equal_weights_and_small_for_one_heavy():
     assert effective_share(np.ones(50)) == pytest.approx(1)
     assert effective_share(np.r_[1000.0, np.zeros(99)]) == pytest.approx(0.01)
+
+
+def test_one_extreme_ratio_does_not_decide_the_effective_share():
+    ratio = np.r_[np.ones(399), 300.0]
+
+    assert effective_share(ratio) > 0.4
+    assert effective_share(np.r_[np.full(4, 100.0), np.full(396, 0.01)]) < 0.02

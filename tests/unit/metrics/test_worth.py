@@ -1,0 +1,115 @@
+"""Worth on a simulated classifier whose learning curve is known, so that hundreds of trainings take a second."""
+
+import numpy as np
+import pytest
+
+from aigc_pipeline.metrics.worth import MAX_FACTOR, measurable_classes, thinned_rows, worth_in_real_samples
+
+NUM_REAL, NUM_ITEMS, NUM_CLASSES = 120, 1_200, 3
+LABELS = np.arange(NUM_ITEMS) % NUM_CLASSES
+COUNTS = np.full(NUM_CLASSES, NUM_REAL // NUM_CLASSES)
+NAMES = ("a", "b", "c")
+SHARES = (0.25, 0.5, 0.75, 1.0)
+
+
+def accuracy(num_real: float) -> float:
+    return 0.95 - 2.0 * num_real**-0.45
+
+
+def hits(rate: float, ease: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Items keep their ease over shares and seeds, as real test items do."""
+    noise = generator.normal(0, 0.06, (5, NUM_ITEMS)) + generator.normal(0, 0.002, (5, 1))
+    return ease + noise < rate
+
+
+def case(seed: int, more: int, *, curve=accuracy):
+    generator = np.random.default_rng(seed)
+    ease = generator.permutation(np.linspace(0, 1, NUM_ITEMS))
+    shares = {share: hits(curve(share * NUM_REAL), ease, generator) for share in SHARES}
+    return shares, hits(curve(NUM_REAL + more), ease, generator)
+
+
+def whole(seed: int, more: int, **changes):
+    shares, treated = case(seed, more, **changes)
+    return worth_in_real_samples(shares, treated, LABELS, COUNTS, NAMES, seed=seed)[0]
+
+
+def test_the_interval_holds_the_samples_that_were_held_back_and_the_median_is_near():
+    found = [whole(seed, NUM_REAL).real_samples for seed in range(40)]
+    measured = [each for each in found if each is not None]
+    holds = [each.ci_low <= NUM_REAL and (each.ci_high is None or each.ci_high >= NUM_REAL) for each in measured]
+
+    assert len(measured) >= 36
+    assert np.mean(holds) >= 0.9
+    assert NUM_REAL / 1.5 < np.median([each.value for each in measured]) < NUM_REAL * 1.5
+
+
+def test_what_adds_nothing_is_worth_nothing_measurable():
+    found = [whole(seed, 0) for seed in range(40)]
+
+    assert np.mean([each.real_samples is None for each in found]) >= 0.9
+    assert any("cannot be told from zero" in each.sentence for each in found)
+
+
+def test_a_flat_curve_gives_no_worth_and_says_so():
+    def flat(num_real: float) -> float:
+        return 0.75 if num_real <= NUM_REAL else 0.82
+
+    worth = whole(0, 1, curve=flat)
+
+    assert worth.real_samples is None
+    assert "the learning curve is flat" in worth.sentence
+
+
+def test_harm_is_called_harm():
+    assert whole(0, -70).sentence == "Nothing: the synthetic samples lower the accuracy."
+
+
+def test_the_curve_is_not_continued_beyond_four_times_the_data():
+    worth = whole(0, 100 * NUM_REAL)
+
+    assert worth.real_samples is not None
+    assert worth.real_samples.value == pytest.approx((MAX_FACTOR - 1) * NUM_REAL)
+    assert worth.real_samples.ci_high is None
+    assert worth.sentence.startswith("As good as at least")
+
+
+def test_every_class_is_answered_and_one_without_a_curve_is_not_measured():
+    shares, treated = case(3, 3 * NUM_REAL)
+    answers = worth_in_real_samples(shares, treated, LABELS, COUNTS, NAMES, seed=0, class_curves={1: shares})
+
+    assert [each.class_name for each in answers] == [None, *NAMES]
+    assert answers[2].real_samples is not None
+    assert "more real samples of class b" in answers[2].sentence
+    assert answers[1].sentence.startswith("Not measured of class a")
+    assert [point.num_real for point in answers[0].curve] == [30, 60, 90, 120]
+
+
+def test_classes_are_measurable_where_recall_rises_beyond_chance():
+    shares, _ = case(5, 0)
+    treated = shares[1.0].copy()
+    treated[:, np.flatnonzero(LABELS == 2)[:300]] = True
+
+    assert measurable_classes(shares[1.0], treated, LABELS) == (2,)
+
+
+def test_the_same_seed_gives_the_same_worth():
+    assert whole(1, NUM_REAL) == whole(1, NUM_REAL)
+
+
+def test_smaller_shares_are_inside_larger_ones_and_other_classes_stay_whole():
+    labels = np.repeat([0, 1], [20, 10])
+    quarter, half = (set(thinned_rows(labels, share, 3, [1]).tolist()) for share in (0.25, 0.5))
+
+    assert quarter < half
+    assert set(range(20)) < quarter
+    assert (len(quarter), len(half)) == (23, 25)
+    assert len(thinned_rows(labels, 1.0, 3)) == 30
+
+
+def test_a_curve_without_all_real_samples_is_refused():
+    shares, treated = case(0, 0)
+    del shares[1.0]
+
+    with pytest.raises(ValueError, match="shares 1 and two smaller ones"):
+        worth_in_real_samples(shares, treated, LABELS, COUNTS, NAMES, seed=0)
