@@ -34,6 +34,7 @@ from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.data.loader import LabelledCells, concatenate, from_table, load_cells
 from aigc_pipeline.data.shards import read_shards, read_table
+from aigc_pipeline.gates import count_reasons
 from aigc_pipeline.loading import open_bench, open_synthesizer
 from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit_downstream, predict
 from aigc_pipeline.metrics.frechet import frechet_distance
@@ -316,6 +317,7 @@ def ask(dataset: Dataset, family: str, seed: int, scale: float, oracle_of: Calla
             "relaxed_from": run.judge.relaxed_from,
             "published": len(sets["filtered"]),
             "candidates": len(labels),
+            "refused": count_reasons(run.table["reject_reason"].to_pylist()),
             "min_class_share_of_passing": float(shares.min() / shares.mean()),
             "calibration": calibration(run),
             "sets": {name: worth_of(run, rows, features, oracle) for name, rows in sets.items() if is_ready},

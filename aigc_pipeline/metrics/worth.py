@@ -2,7 +2,8 @@
 
 The baseline is trained on growing shares of the real samples. Past the last point its accuracy is continued as
 error(n) = a + b n^-c, the usual form of learning curves (Viering and Loog 2021, "The shape of learning curves", §4);
-four points cannot settle c, so it is 1/2 and the interval runs over a range of c as well as over seeds and test items.
+four points cannot settle c, so it is 1/2 and the interval runs over a range of c as well as over seeds, test
+items and the chance of which real samples there are.
 No worth is claimed where the uplift or the end of the curve cannot be told from zero, nor beyond four times the data.
 """
 
@@ -13,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aigc_pipeline.core.seeding import numpy_generator
+from aigc_pipeline.metrics.learning_curve import MAX_FACTOR, growth_factor, slope_at_end
 from aigc_pipeline.metrics.uplift import accuracy_estimate
 from aigc_pipeline.metrics.verdict import ALPHA, paired_difference
 from aigc_pipeline.records import Estimate, LearningPoint, Worth
 
-MAX_FACTOR = 4.0
-"""The curve is not continued beyond this many times the real samples."""
 _EXPONENT = 0.5
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75)
 """c of the curve that the interval runs over; 0 stands for its limit, a straight line over log n."""
@@ -128,6 +128,8 @@ class _Curve:
     points: tuple[Estimate, ...]
     means: FloatArray
     draws: FloatArray
+    gains: FloatArray
+    """Resampled uplift, `[draws]`, with the chance of which real samples there happen to be."""
     num_items: int
 
     @classmethod
@@ -143,11 +145,15 @@ class _Curve:
         mine = np.isin(labels, classes)
         hits = np.stack([*(curve[share] for share in shares), treated])
         by_class = [hits[:, :, labels == k].astype(np.float64) for k in classes]
+        draws = np.mean([_bootstrap(rows, seed, k) for k, rows in zip(classes, by_class, strict=True)], axis=0)
+        deviation = _draw_deviation(np.mean([rows.mean(2) for rows in by_class], axis=0)[:-1], np.array(shares))
+        noise = deviation * numpy_generator(seed, "worth draw").standard_normal(_NUM_DRAWS)
         return cls(
             np.array(shares, np.float64),
             tuple(accuracy_estimate(rows[:, mine], labels[mine]) for rows in hits[:-1]),
             np.mean([rows.mean((1, 2)) for rows in by_class], axis=0),
-            np.mean([_bootstrap(rows, seed, k) for k, rows in zip(classes, by_class, strict=True)], axis=0),
+            draws,
+            draws[:, -1] - draws[:, -2] + noise,
             int(mine.sum()),
         )
 
@@ -165,6 +171,19 @@ def _bootstrap(hits: FloatArray, seed: int, label: int) -> FloatArray:
     by_item = generator.multinomial(num_items, np.full(num_items, 1 / num_items), _NUM_DRAWS)
     means = [((by_seed / num_seeds) @ each * (by_item / num_items)).sum(1) for each in hits]
     return np.stack(means, axis=1)
+
+
+def _draw_deviation(accuracy: FloatArray, shares: FloatArray) -> float:
+    """Return how much accuracy would vary with another draw of all real samples, as a standard deviation.
+
+    Subsets of n out of N samples vary by v (N - n) / n between seeds, beyond what training alone varies by, when v is the
+    variance with another draw of all N. Sets that lie near each other make the uplift vary by less: this is cautious.
+
+    Args:
+        accuracy: `[shares, seeds]`, all real samples last.
+    """
+    part, variance = shares[:-1], accuracy.var(1, ddof=1)
+    return float(np.sqrt(max(0.0, np.mean((variance[:-1] - variance[-1]) * part / (1 - part)))))
 
 
 @dataclass(frozen=True)
@@ -200,7 +219,7 @@ class _Question:
             return f"Nothing measurable{of}: the uplift cannot be told from zero."
         if self.curve is None:
             return f"Not measured{of}: its recall rises, but no curve was trained that thins this class alone."
-        slope = _slope(self.curve.draws[:, :-1], self.curve.shares)
+        slope = slope_at_end(self.curve.draws[:, :-1], self.curve.shares)
         if np.quantile(slope, ALPHA / 2) <= 0:
             return (
                 f"Nothing measurable{of}: the learning curve is flat here. More real samples would not be seen to help "
@@ -210,9 +229,8 @@ class _Question:
 
     def _estimate(self, curve: _Curve, uplift: float) -> Estimate:
         """Return how many more real samples give the uplift; `ci_high` is None where the curve ends first."""
-        value = float(_factor(curve.means[None, :-1], np.array([uplift]), curve.shares, _EXPONENT)[0])
-        gains = curve.draws[:, -1] - curve.draws[:, -2]
-        factors = np.concatenate([_factor(curve.draws[:, :-1], gains, curve.shares, c) for c in _EXPONENTS])
+        value = float(growth_factor(curve.means[None, :-1], np.array([uplift]), curve.shares, _EXPONENT)[0])
+        factors = np.concatenate([growth_factor(curve.draws[:, :-1], curve.gains, curve.shares, c) for c in _EXPONENTS])
         low, high = np.quantile(factors, [ALPHA / 2, 1 - ALPHA / 2])
         return Estimate(
             value=self.num_real * (value - 1),
@@ -228,32 +246,3 @@ class _Question:
             return f"As good as at least {low:,} more real samples {what}; the curve reaches no further."
         upper = f"{low:,} or more" if worth.ci_high is None else f"{low:,} to {round(worth.ci_high):,}"
         return f"As good as {round(worth.value):,} more real samples {what} ({upper})."
-
-
-def _basis(shares: FloatArray | float, exponent: float) -> FloatArray:
-    """Return the rising function of the share of data that accuracy is linear in, 0 at share 1."""
-    x = np.asarray(shares, np.float64)
-    return np.asarray(np.log(x) if exponent == 0 else (1 - x**-exponent) / exponent, np.float64)
-
-
-def _line(accuracy: FloatArray, shares: FloatArray, exponent: float) -> FloatArray:
-    """Return the least-squares slope of accuracy over the basis, `[draws]`."""
-    x = _basis(shares, exponent)
-    x = x - x.mean()
-    return np.asarray((accuracy - accuracy.mean(1, keepdims=True)) @ x / (x @ x))
-
-
-def _slope(accuracy: FloatArray, shares: FloatArray) -> FloatArray:
-    """Return the slope over log n of the upper half of the curve, `[draws]`."""
-    return _line(accuracy[:, -3:], shares[-3:], 0.0)
-
-
-def _factor(accuracy: FloatArray, gains: FloatArray, shares: FloatArray, exponent: float) -> FloatArray:
-    """Return by what factor the real samples would have to grow for the gain, in `[1, MAX_FACTOR]`, `[draws]`."""
-    slope = _line(accuracy, shares, exponent)
-    reach = np.where(slope > 0, np.maximum(gains, 0) / np.where(slope > 0, slope, 1), np.where(gains > 0, np.inf, 0))
-    if exponent == 0:
-        factor = np.exp(np.minimum(reach, np.log(MAX_FACTOR)))
-    else:
-        factor = np.maximum(1 - exponent * reach, 1e-9) ** (-1 / exponent)
-    return np.minimum(factor, MAX_FACTOR)

@@ -150,7 +150,7 @@ def test_a_changed_script_is_a_new_question(command):
 
 @pytest.mark.parametrize("left_out", ["{manifest}", "{output}", "{seed}"])
 def test_each_placeholder_is_required(left_out):
-    argv = tuple(each for each in ("train", "{manifest}", "--out={output}", "{seed}") if each != left_out)
+    argv = tuple(each for each in ("train", "{manifest}", "{output}", "{seed}") if each != left_out)
 
     with pytest.raises(ValidationError, match="argv lacks"):
         CommandArm(argv=argv)

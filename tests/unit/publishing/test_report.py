@@ -240,7 +240,7 @@ def test_a_setting_at_the_start_of_a_sentence_keeps_its_case() -> None:
 def test_the_choice_its_control_and_the_dose_curve_are_shown(make_content: ContentFactory) -> None:
     page = _page(make_content())
 
-    assert "generated samples as 25\u00a0% of a batch at loss weight 0.5, for every class but dog" in page.text
+    assert "generated samples as 25 % of a batch at loss weight 0.5, for every class but dog" in page.text
     assert "plain copies of real samples in their place bring +0.2 points, the synthetic samples +2.1" in page.text
     assert "chosen" in page.text
     assert "loss weight 0.25" in page.text
@@ -283,11 +283,8 @@ def test_a_starved_group_is_a_grave_warning_and_falling_recall_a_mild_one(make_c
 def test_the_trade_of_the_filter_and_its_relaxation_are_said(make_content: ContentFactory) -> None:
     text = _page(make_content()).text
 
-    assert (
-        "the filter keeps 75\u00a0%. That moves precision from 61\u00a0% to 70\u00a0%, recall from 72\u00a0% to 66\u00a0%"
-        in text
-    )
-    assert "It was set to keep 50\u00a0%, which only trimmed diversity" in text
+    assert "the filter keeps 75 %. That moves precision from 61 % to 70 %, recall from 72 % to 66 %" in text
+    assert "It was set to keep 50 %, which only trimmed diversity" in text
     assert "keeps 75 %, used" in text
 
 

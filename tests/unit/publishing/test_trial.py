@@ -94,8 +94,8 @@ def test_real_pictures_are_stored_once(tmp_path):
 
 
 def test_pictures_are_copied_where_there_are_no_hard_links(tmp_path, monkeypatch):
-    def refuse(source, target):
-        raise OSError
+    def refuse(*files):
+        raise OSError(files)
 
     monkeypatch.setattr("os.link", refuse)
     trials, _ = write(tmp_path)
@@ -110,7 +110,7 @@ def test_the_published_snippet_reads_a_trial(tmp_path, monkeypatch):
     trials, _ = write(tmp_path)
     monkeypatch.chdir(trials.with_synthetic.parent)
     scope = {}
-    exec(SNIPPET, scope)
+    exec(SNIPPET, scope)  # noqa: S102 - what the card shows
 
     assert (len(scope["train"]), len(scope["real_only"]), len(scope["test"])) == (10, 8, 4)
     assert "12 real and 2 synthetic" in (trials.with_synthetic.parent / "README.md").read_text()
