@@ -90,7 +90,10 @@ def ask(case: Case, repeat: int) -> dict[str, Worth]:
     """Return the worth of what was held back, and that of copies."""
     real, held_back, test = case.draw(repeat)
     generator = np.random.default_rng(repeat)
-    copied = np.array([generator.choice(np.flatnonzero(real.labels == k)) for k in held_back.labels], np.int64)
+    copies, control = (
+        real.take(np.array([generator.choice(np.flatnonzero(real.labels == k)) for k in held_back.labels], np.int64))
+        for _ in range(2)
+    )
     thinned = None if case.label is None else [case.label]
 
     def correct(rows: Callable[[int], LabelledCells], added: LabelledCells | None = None) -> NDArray[np.bool_]:
@@ -107,10 +110,10 @@ def ask(case: Case, repeat: int) -> dict[str, Worth]:
     def at(share: float) -> NDArray[np.bool_]:
         return correct(lambda seed: real.take(thinned_rows(real.labels, share, 100 * repeat + seed, thinned)))
 
-    curve = {share: at(share) for share in SHARES}
+    curve, repeated = {share: at(share) for share in SHARES}, correct(lambda _: real, control)
     names = [str(k) for k in range(len(case.counts))]
     answers = {}
-    for name, added in (("held back", held_back), ("copies", real.take(copied))):
+    for name, added in (("held back", held_back), ("copies", copies)):
         treated = correct(lambda _: real, added)
         worth = worth_in_real_samples(
             curve,
@@ -120,6 +123,7 @@ def ask(case: Case, repeat: int) -> dict[str, Worth]:
             names,
             seed=repeat,
             class_curves={} if case.label is None else {case.label: curve},
+            control=repeated,
         )
         answers[name] = worth[0 if case.label is None else 1 + case.label]
     return answers
@@ -153,8 +157,8 @@ def main() -> None:
     parser.add_argument(
         "--first",
         type=int,
-        default=20,
-        help="number of the first repeat of the points; those under 20 were looked at while the method was made",
+        default=40,
+        help="number of the first repeat of the points; those under 40 were looked at while the method was made",
     )
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -24,7 +24,10 @@ _EXPONENTS = (0.0, 0.25, 0.5, 0.75)
 """c of the curve that the interval runs over; 0 stands for its limit, a straight line over log n."""
 _NUM_DRAWS = 800
 _MIN_SEEDS = 2
+_MIN_SHARE = 0.5  # smaller parts of a small class vary by more than 1 / n says
 Correct = NDArray[np.bool_]
+Interval = tuple[float, float, float]
+"""Value, lower and upper end."""
 FloatArray = NDArray[np.float64]
 
 
@@ -64,6 +67,7 @@ def worth_in_real_samples(
     *,
     seed: int,
     class_curves: Mapping[int, Mapping[float, Correct]] | None = None,
+    control: Correct | None = None,
 ) -> tuple[Worth, ...]:
     """Return the worth of the whole set (in samples of the same class mix), then of each class that has test items.
 
@@ -79,6 +83,8 @@ def worth_in_real_samples(
         seed: of the bootstrap.
         class_curves: the same as `curve` by class index, where only that class is thinned, for `measurable_classes`; a
             class without one is said to be not measured.
+        control: the same as `treated` with as many plain copies of real samples instead; what they do as well is worth
+            nothing. None where it was not trained.
 
     Raises:
         ValueError: if share 1 is missing, there are fewer than three shares, or rows do not match.
@@ -89,17 +95,16 @@ def worth_in_real_samples(
     baseline = curve[1.0]
     present = [k for k in range(len(class_names)) if (labels == k).any()]
     whole = _Question(None, _Curve.of(curve, treated, labels, present, seed), int(counts.sum()))
-    answers = [whole.answer(_uplift(baseline, treated, labels))]
+    rivals = [baseline] if control is None else [baseline, control]
+    answers = [whole.answer([_uplift(rival, treated, labels) for rival in rivals])]
     for k in present:
         measured = _Curve.of(class_curves[k], treated, labels, [k], seed) if k in class_curves else None
         question = _Question(class_names[k], measured, int(counts[k]))
-        answers.append(question.answer(_uplift(baseline, treated, labels, k)))
+        answers.append(question.answer([_uplift(rival, treated, labels, k) for rival in rivals]))
     return tuple(answers)
 
 
-def _uplift(
-    baseline: Correct, treated: Correct, labels: NDArray[np.int64], label: int | None = None
-) -> tuple[float, float, float]:
+def _uplift(baseline: Correct, treated: Correct, labels: NDArray[np.int64], label: int | None = None) -> Interval:
     """Return the uplift and its interval: of balanced accuracy, or of one class's recall at its share of alpha."""
     if label is not None:
         num_classes, mine = len(np.unique(labels)), labels == label
@@ -128,8 +133,8 @@ class _Curve:
     points: tuple[Estimate, ...]
     means: FloatArray
     draws: FloatArray
-    gains: FloatArray
-    """Resampled uplift, `[draws]`, with the chance of which real samples there happen to be."""
+    draw_deviation: float
+    """See `_draw_deviation`."""
     num_items: int
 
     @classmethod
@@ -145,15 +150,13 @@ class _Curve:
         mine = np.isin(labels, classes)
         hits = np.stack([*(curve[share] for share in shares), treated])
         by_class = [hits[:, :, labels == k].astype(np.float64) for k in classes]
-        draws = np.mean([_bootstrap(rows, seed, k) for k, rows in zip(classes, by_class, strict=True)], axis=0)
-        deviation = _draw_deviation(np.mean([rows.mean(2) for rows in by_class], axis=0)[:-1], np.array(shares))
-        noise = deviation * numpy_generator(seed, "worth draw").standard_normal(_NUM_DRAWS)
+        recalls = np.mean([rows.mean(2) for rows in by_class], axis=0)[:-1]
         return cls(
             np.array(shares, np.float64),
             tuple(accuracy_estimate(rows[:, mine], labels[mine]) for rows in hits[:-1]),
             np.mean([rows.mean((1, 2)) for rows in by_class], axis=0),
-            draws,
-            draws[:, -1] - draws[:, -2] + noise,
+            np.mean([_bootstrap(rows, seed, k) for k, rows in zip(classes, by_class, strict=True)], axis=0),
+            _draw_deviation(recalls, np.array(shares)),
             int(mine.sum()),
         )
 
@@ -174,16 +177,17 @@ def _bootstrap(hits: FloatArray, seed: int, label: int) -> FloatArray:
 
 
 def _draw_deviation(accuracy: FloatArray, shares: FloatArray) -> float:
-    """Return how much accuracy would vary with another draw of all real samples, as a standard deviation.
+    """Return how much accuracy would vary with another draw of all N real samples, as a standard deviation sqrt(v).
 
-    Subsets of n out of N samples vary by v (N - n) / n between seeds, beyond what training alone varies by, when v is the
-    variance with another draw of all N. Sets that lie near each other make the uplift vary by less: this is cautious.
+    Between seeds, accuracy with s N of them varies by v (1 - s) / s beyond what training alone varies by. Growing the
+    sample by a factor f, the old one included, changes accuracy with variance v (1 - 1 / f).
 
     Args:
         accuracy: `[shares, seeds]`, all real samples last.
     """
-    part, variance = shares[:-1], accuracy.var(1, ddof=1)
-    return float(np.sqrt(max(0.0, np.mean((variance[:-1] - variance[-1]) * part / (1 - part)))))
+    is_large = (shares >= _MIN_SHARE) & (shares < 1)
+    part, excess = shares[is_large], accuracy.var(1, ddof=1)[is_large] - accuracy[-1].var(ddof=1)
+    return float(np.sqrt(max(0.0, np.mean(excess * part / (1 - part))))) if len(part) else 0.0
 
 
 @dataclass(frozen=True)
@@ -194,11 +198,11 @@ class _Question:
     curve: _Curve | None
     num_real: int
 
-    def answer(self, uplift: tuple[float, float, float]) -> Worth:
-        """Return the worth, or why there is none."""
-        estimate, sentence = None, self._why_not(uplift)
+    def answer(self, uplifts: Sequence[Interval]) -> Worth:
+        """Return the worth, or why there is none; uplifts are those over the baseline and, second, over the control."""
+        estimate, sentence = None, self._why_not(uplifts)
         if sentence is None and self.curve is not None:
-            estimate = self._estimate(self.curve, uplift[0])
+            estimate = self._estimate(self.curve, uplifts[0][0])
             sentence = self._sentence(estimate)
         return Worth(class_name=self.class_name, real_samples=estimate, sentence=sentence or "", curve=self._points())
 
@@ -210,13 +214,15 @@ class _Question:
             for share, accuracy in zip(self.curve.shares, self.curve.points, strict=True)
         )
 
-    def _why_not(self, uplift: tuple[float, float, float]) -> str | None:
-        _, low, high = uplift
+    def _why_not(self, uplifts: Sequence[Interval]) -> str | None:
+        _, low, high = uplifts[0]
         of = f" of class {self.class_name}" if self.class_name else ""
         if high < 0:
             return f"Nothing: the synthetic samples lower the {f'recall{of}' if of else 'accuracy'}."
         if low <= 0:
             return f"Nothing measurable{of}: the uplift cannot be told from zero."
+        if any(low <= 0 for _, low, _ in uplifts[1:]):
+            return f"Nothing measurable{of}: as many plain copies of real samples may do the same."
         if self.curve is None:
             return f"Not measured{of}: its recall rises, but no curve was trained that thins this class alone."
         slope = slope_at_end(self.curve.draws[:, :-1], self.curve.shares)
@@ -230,7 +236,10 @@ class _Question:
     def _estimate(self, curve: _Curve, uplift: float) -> Estimate:
         """Return how many more real samples give the uplift; `ci_high` is None where the curve ends first."""
         value = float(growth_factor(curve.means[None, :-1], np.array([uplift]), curve.shares, _EXPONENT)[0])
-        factors = np.concatenate([growth_factor(curve.draws[:, :-1], curve.gains, curve.shares, c) for c in _EXPONENTS])
+        noise = numpy_generator(0, "worth draw").standard_normal(_NUM_DRAWS)
+        noise *= curve.draw_deviation * np.sqrt(1 - 1 / value)
+        gains = curve.draws[:, -1] - curve.draws[:, -2] + noise
+        factors = np.concatenate([growth_factor(curve.draws[:, :-1], gains, curve.shares, c) for c in _EXPONENTS])
         low, high = np.quantile(factors, [ALPHA / 2, 1 - ALPHA / 2])
         return Estimate(
             value=self.num_real * (value - 1),

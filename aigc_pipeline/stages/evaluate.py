@@ -132,6 +132,8 @@ def evaluate(
         CommandError: if the user's own training command fails.
     """
     del files, judge, scored  # inputs for the fingerprint; the latter's numbers come through the filtered table
+    if config.command is not None:
+        config.command.program()  # a misspelt command must not wait for all our trainings
     material = Material.open(context, splits, embeddings, candidates, filtered)
     question = Question(material, config.question())
     screening = screen_for_copies(material, config.limits())
@@ -148,7 +150,7 @@ def evaluate(
         answer = answer.with_command(comparison, material.roles["test"].labels, material.num_classes)
         if decides:
             verdict = decide_by_command(comparison, material, choice, opening=opening)
-            answer = replace(answer, verdict=verdict, baseline=WITHOUT, treated=WITH)
+            answer = replace(answer, verdict=verdict, baseline=WITHOUT, treated=WITH, worth=())
         elif not comparison.predicted:
             context.reporter.note(comparison.sentence)
     for sentence in (screening.sentence, answer.verdict and answer.verdict.sentence):

@@ -126,3 +126,11 @@ def test_a_curve_of_the_assumed_form_is_turned_around_exactly(exponent: float):
     gain = exact(2.5) - exact(1.0)
 
     assert growth_factor(exact(shares)[None], np.array([gain]), shares, exponent) == pytest.approx([2.5])
+
+
+def test_what_plain_copies_do_as_well_is_worth_nothing():
+    shares, treated = case(4, 3 * NUM_REAL)
+    worth, *_ = worth_in_real_samples(shares, treated, LABELS, COUNTS, NAMES, seed=0, control=treated)
+
+    assert worth.real_samples is None
+    assert "plain copies" in worth.sentence
