@@ -137,7 +137,7 @@ def mnist(root: Path) -> Dataset:
     return Dataset(
         "mnist",
         ("split.size=16", "embed.encoder.total_samples=40000"),
-        {"r3gan": 60_000, "dcgan": 60_000},
+        {"r3gan": 120_000, "dcgan": 120_000},
         source,
         everything,
     )
@@ -403,9 +403,9 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     datasets = [
+        *([mnist(arguments.mnist)] if arguments.mnist else []),
         digits("digits", "ingest.source.long_tail=false"),
         digits("digits30", "ingest.source.commonest=30", "ingest.source.rarest=30"),
-        *([mnist(arguments.mnist)] if arguments.mnist else []),
     ]
     if not arguments.mnist:
         print("MNIST is left out: give --mnist FOLDER")

@@ -28,14 +28,17 @@ from aigc_pipeline.metrics.uplift import (
     choose_option,
     copies_of,
     default_choice,
+    uplift_estimate,
 )
 from aigc_pipeline.metrics.verdict import decide
-from aigc_pipeline.metrics.worth import worth_in_real_samples
+from aigc_pipeline.metrics.worth import measurable_classes, thinned_rows, worth_in_real_samples
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.records import Choice, DosePoint, Estimate, GroupOutcome, Verdict, Worth
 from aigc_pipeline.training.devices import device_of
 
 Row = dict[str, str | int | float | None]
+_SEEDS_TO_DESCRIBE = 2
+"""Trainings of baselines that were not chosen: they are described, not tested."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,12 @@ class Question:
             treated = replace(treated, dose=choice.dose, loss_weight=choice.loss_weight)
             control = copies_of(real, pool, numpy_generator(material.context.seed, "copies"))
             arms += [(treated, pool), (replace(treated, name=f"{baseline.name}_and_copies"), control)]
-        trials = self._trials("uplift", num_seeds * len(arms), real)
-        predicted = {arm.name: trials.predictions(arm, real, pool, test, "uplift", num_seeds) for arm, pool in arms}
+        fewer = min(num_seeds, _SEEDS_TO_DESCRIBE)
+        seeds = {arm.name: num_seeds if pool or arm is baseline else fewer for arm, pool in arms}
+        trials = self._trials("uplift", sum(seeds.values()), real)
+        predicted = {
+            arm.name: trials.predictions(arm, real, pool, test, "uplift", seeds[arm.name]) for arm, pool in arms
+        }
         correct = {name: np.asarray(rows == test.labels) for name, rows in predicted.items()}
         verdict: Verdict | None = None
         worth: tuple[Worth, ...] = ()
@@ -142,7 +149,7 @@ class Question:
                 loss_weight=choice.loss_weight,
                 opening=opening,
             )
-            worth = self._worth(baseline, correct[baseline.name], correct[treated.name])
+            worth = self._worth(baseline, correct)
         return Answer(
             baseline.name,
             treated.name,
@@ -171,19 +178,40 @@ class Question:
         choice, doses = choose_option(trials, found, pools, rest, selection, options, names)
         return found[0], choice, doses
 
-    def _worth(self, baseline: Arm, without: NDArray[np.bool_], treated: NDArray[np.bool_]) -> tuple[Worth, ...]:
-        """Train the baseline on shares of the real samples and turn the learning curve around."""
+    def _worth(self, baseline: Arm, correct: Mapping[str, NDArray[np.bool_]]) -> tuple[Worth, ...]:
+        """Turn learning curves around: one over all classes, one of its own for each class whose recall clearly rose."""
         material, shares, num_seeds = self.material, self.settings.learning_shares, self.settings.num_seeds
+        real, test = material.real, material.roles["test"]
+        without, treated = correct[baseline.name], correct[f"{baseline.name}_and_synthetic"]
         if not shares:
             return ()
-        real, test = material.real, material.roles["test"]
-        counts = real.class_counts(material.num_classes)
-        trials, curve = self._trials("learning curve", num_seeds * len(shares), real), {1.0: without}
-        for share in shares:
-            rows = draw(real.labels, np.ceil(share * counts).astype(np.int64), self._generator("curve"))
-            curve[share] = trials.correct(baseline, real.take(rows), None, test, "uplift", num_seeds)
+        if uplift_estimate(without, treated, test.labels).value <= 0:
+            sentence = "Nothing measurable: accuracy did not rise with the synthetic samples."
+            return (Worth(class_name=None, real_samples=None, sentence=sentence, curve=()),)
+        risen = measurable_classes(without, treated, test.labels)
+        trials = self._trials("learning curve", num_seeds * len(shares) * (1 + len(risen)), real)
+
+        def curve(classes: Sequence[int] | None) -> dict[float, NDArray[np.bool_]]:
+            rows = {1.0: without}
+            for share in shares:
+                predicted = [
+                    trials.predict_once(
+                        baseline, real.take(thinned_rows(real.labels, share, s, classes)), None, test, "uplift", s
+                    )
+                    for s in range(num_seeds)
+                ]
+                rows[share] = np.stack(predicted) == test.labels
+            return rows
+
         return worth_in_real_samples(
-            curve, treated, test.labels, counts, material.splits.classes, seed=material.context.seed_for("worth")
+            curve(None),
+            treated,
+            test.labels,
+            real.class_counts(material.num_classes),
+            material.splits.classes,
+            seed=material.context.seed_for("worth"),
+            class_curves={label: curve([label]) for label in risen},
+            control=correct[f"{baseline.name}_and_copies"],
         )
 
     def groups(self, answer: Answer) -> tuple[GroupOutcome, ...]:
@@ -241,9 +269,6 @@ class Question:
             self._build(),
             lambda: context.reporter.progress(f"evaluate: {purpose}", next(done, number), number),
         )
-
-    def _generator(self, name: str) -> np.random.Generator:
-        return numpy_generator(self.material.context.seed, name)
 
     def _build(self) -> Callable[[], nn.Module]:
         """Return what makes a fresh downstream network."""

@@ -31,6 +31,7 @@ from aigc_pipeline.training.loop import Batch, Networks, Phase
 from aigc_pipeline.training.schedule import constant
 
 _INIT_STD = 0.02
+_MIN_CONVOLUTIONS = 3
 
 
 class DCGAN(Member):
@@ -115,14 +116,20 @@ class _Discriminator(nn.Module):
     def __init__(self, shape: tuple[int, ...], num_classes: int, width: int) -> None:
         super().__init__()
         channels, height, width_px = shape
-        _, octaves = geometry(height, width_px)
+        base, octaves = geometry(height, width_px)
         widths = octave_widths(width, octaves)[::-1]
         stages: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
         for wide, narrow in zip(widths[1:], widths[:-1], strict=True):
             stages += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)]
-        self.stages = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(2), nn.Flatten())
-        self.project = projection(num_classes, widths[-1] * 4)
-        self.head = nn.Linear(widths[-1] * 4, 1)
+        top = widths[-1]
+        for _ in range(
+            _MIN_CONVOLUTIONS - len(widths)
+        ):  # small pictures have few octaves: one layer alone sees too little
+            stages += [nn.Conv2d(top, 2 * top, 3, 1, 1, bias=False), nn.BatchNorm2d(2 * top), nn.LeakyReLU(0.2)]
+            top *= 2
+        self.stages = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(base), nn.Flatten())
+        self.project = projection(num_classes, top * base[0] * base[1])
+        self.head = nn.Linear(top * base[0] * base[1], 1)
         self.apply(_paper_init)
 
     def forward(self, x: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:

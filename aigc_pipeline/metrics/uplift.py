@@ -65,7 +65,7 @@ class Trials:
         self, arm: Arm, real: LabelledCells, pool: Pool | None, target: LabelledCells, purpose: str, num_seeds: int
     ) -> NDArray[np.int64]:
         """Return predicted classes on `target`, `[seeds, items]`."""
-        return np.stack([self._predict(arm, real, pool, target, self.seed_for(purpose, s)) for s in range(num_seeds)])
+        return np.stack([self.predict_once(arm, real, pool, target, purpose, s) for s in range(num_seeds)])
 
     def correct(
         self, arm: Arm, real: LabelledCells, pool: Pool | None, target: LabelledCells, purpose: str, num_seeds: int
@@ -73,16 +73,17 @@ class Trials:
         """Return correct or not on `target`, `[seeds, items]`."""
         return np.asarray(self.predictions(arm, real, pool, target, purpose, num_seeds) == target.labels)
 
-    def _predict(
-        self, arm: Arm, real: LabelledCells, pool: Pool | None, target: LabelledCells, seed: int
+    def predict_once(
+        self, arm: Arm, real: LabelledCells, pool: Pool | None, target: LabelledCells, purpose: str, number: int
     ) -> NDArray[np.int64]:
+        """Return predicted classes on `target` of the training with this number, `[items]`."""
         network = fit_downstream(
             arm,
             real,
             pool.rows if pool else None,
             spec=self.spec,
             num_classes=self.num_classes,
-            budget=Budget(self.total_samples, self.batch_size, seed, self.device),
+            budget=Budget(self.total_samples, self.batch_size, self.seed_for(purpose, number), self.device),
             build=self.build,
             importance=pool.importance if pool else None,
         )

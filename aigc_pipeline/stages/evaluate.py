@@ -42,7 +42,8 @@ class EvaluateConfig(Settings):
     """How much is trained for the verdict, and what is chosen on the selection role."""
 
     num_seeds: int = Field(default=5, ge=2)
-    """Paired trainings per arm."""
+    """Paired trainings of the chosen baseline, of the arm with synthetic rows, and of its control of plain copies. Baselines
+    that were not chosen are trained twice."""
     total_samples: int | None = Field(default=None, ge=1)
     """Samples per downstream training; None means 60 per real sample within 20,000 .. 200,000."""
     batch_size: int = Field(default=64, ge=4)
@@ -69,9 +70,9 @@ class EvaluateConfig(Settings):
     """Your own training, asked the same question; see docs/how-to/own-training-command.md."""
     decide_by: Literal["network", "command"] = "network"
     """Whose predictions on test the verdict rests on. Mix, dose and weight are chosen with the network in any case."""
-    learning_shares: tuple[float, ...] = (0.25, 0.5)
+    learning_shares: tuple[float, ...] = (0.5, 0.75)
     """Shares of the real samples that the baseline is also trained on: the learning curve that says what the synthetic
-    rows are worth in real samples. Two or more; empty: not measured."""
+    rows are worth in real samples. Two or more; empty: not measured. Nor where the uplift is not above 0."""
     num_subsamples: int = Field(default=10, ge=2)
     """Draws without replacement for the intervals of fidelity metrics."""
     max_copy_share: float = Field(default=0.05, gt=0, lt=1)
