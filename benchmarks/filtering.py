@@ -415,8 +415,8 @@ def main() -> None:
     done = {(case["dataset"], case["family"], case["seed"]) for case in cases}
     for dataset in datasets:
         oracle_of = Oracle(dataset)
-        for seed in range(1 if arguments.quick else NUM_SEEDS):
-            for family in FAMILIES:
+        for family in FAMILIES:
+            for seed in range(1 if arguments.quick else NUM_SEEDS):
                 if (dataset.name, family, seed) not in done and arguments.only in {None, dataset.name}:
                     cases.append(json.loads(json.dumps(ask(dataset, family, seed, arguments.scale, oracle_of))))
                     with kept.open("a") as handle:
