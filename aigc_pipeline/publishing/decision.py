@@ -52,12 +52,17 @@ def decide(when: When, judge: Judge, report: EvalReport, filtered: FilteredSet) 
 
 
 def obstacle_to_publishing(judge: Judge, report: EvalReport, filtered: FilteredSet) -> str | None:
-    """Return the first reason why synthetic rows must not be published, or None."""
+    """Return the first reason why synthetic rows must not be published, or None.
+
+    The memorisation screen and the critic speak of generated rows: where selection chose varied real samples alone, which
+    name their parents, neither is an obstacle.
+    """
+    uses_generated = report.choice is None or report.choice.mix != "classic"
     if filtered.num_kept == 0:
         return "no candidate passed all gates"
-    if report.memorised:
+    if report.memorised and uses_generated:
         return "the memorisation screen failed"
-    if judge.complaints:
+    if judge.complaints and uses_generated:
         return f"the critic failed its health checks ({judge.complaints[0]})"
     if report.verdict is not None and report.verdict.outcome == "harms":
         return "they harm the downstream model"

@@ -2,8 +2,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
-from aigc_pipeline.metrics.verdict import decide, spend_alpha
+from aigc_pipeline.metrics.verdict import decide, paired_difference, spend_alpha
 
 SEEDS, ITEMS, CLASSES = 5, 240, 3
 
@@ -88,3 +89,53 @@ def test_balanced_accuracy_weighs_classes_equally():
     verdict = decide(baseline, treated, labels, baseline_name="real", dose=0.25, loss_weight=1.0)
 
     assert verdict.uplift.value == pytest.approx(0.5)
+
+
+def test_the_standard_error_adds_what_seeds_and_what_items_contribute():
+    difference = np.array([[1, 0, 0, 0], [1, 1, 0, 0]], bool)
+
+    delta, error, critical = paired_difference(np.zeros((2, 4), bool), difference, np.array([0, 0, 1, 1]))
+
+    from_seeds = np.var([0.25, 0.5], ddof=1) / 2
+    from_items = (np.var([1.0, 0.5], ddof=1) / 2 + 0) / 2**2
+    freedom = (from_seeds + from_items) ** 2 / (from_seeds**2 / 1 + from_items**2 / 2)
+    assert delta == pytest.approx(0.375)
+    assert error == pytest.approx(np.sqrt(from_seeds + from_items))
+    assert critical == pytest.approx(t.ppf(0.975, freedom))
+
+
+def test_the_standard_error_is_never_too_small_and_at_most_root_two_too_large():
+    generator = np.random.default_rng(5)
+    answers = np.array([paired_difference(*simulate(0.0, generator))[:2] for _ in range(300)])
+
+    ratio = np.sqrt((answers[:, 1] ** 2).mean()) / answers[:, 0].std()
+    assert 0.95 <= ratio <= 1.5  # noise of a seed on an item is counted with seeds and with items
+
+
+def test_effects_as_large_as_the_printed_detectable_effect_are_found_four_times_in_five():
+    generator = np.random.default_rng(6)
+    found = []
+    for effect in (0.4, 0.5, 0.6, 0.7):
+        verdicts = [ask(simulate(effect, generator)) for _ in range(150)]
+        truth = np.mean([verdict.uplift.value for verdict in verdicts])
+        found += [v.outcome == "helps" for v in verdicts if 0.9 <= truth / v.smallest_detectable <= 1.1]
+
+    assert len(found) > 100
+    assert np.mean(found) >= 0.75
+
+
+def test_five_nights_with_new_useless_sets_on_one_test_set_seldom_end_in_a_false_helps():
+    generator = np.random.default_rng(7)
+    sequences = []
+    for _ in range(100):
+        difficulty = generator.normal(1.2, 1.2, ITEMS)
+        sequences.append([ask(useless(difficulty, generator), night).outcome for night in range(1, 6)])
+
+    assert sum("helps" in nights for nights in sequences) <= 5
+
+
+def useless(difficulty: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Correctness of two arms that differ by item and by seed, but are as good: either could be the baseline."""
+    half = generator.normal(0, 0.1, (SEEDS, 1)) + generator.normal(0, 0.2, (1, ITEMS))
+    arms = [difficulty + sign * half + generator.logistic(0, 0.5, (SEEDS, ITEMS)) > 0 for sign in (-1, 1)]
+    return arms[0], arms[1], np.arange(ITEMS) % CLASSES

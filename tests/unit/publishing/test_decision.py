@@ -6,12 +6,17 @@ from aigc_pipeline.publishing.decision import decide
 
 
 def evidence(
-    outcome: str | None = "helps", *, memorised: bool = False, complaints: tuple[str, ...] = (), num_kept: int = 9
+    outcome: str | None = "helps",
+    *,
+    memorised: bool = False,
+    complaints: tuple[str, ...] = (),
+    num_kept: int = 9,
+    mix: str = "generated",
 ):
     verdict = SimpleNamespace(outcome=outcome, sentence="said", loss_weight=0.5) if outcome else None
     return (
         SimpleNamespace(complaints=complaints),
-        SimpleNamespace(verdict=verdict, memorised=memorised),
+        SimpleNamespace(verdict=verdict, memorised=memorised, choice=SimpleNamespace(mix=mix)),
         SimpleNamespace(num_kept=num_kept),
     )
 
@@ -49,6 +54,12 @@ def test_obstacles_publish_no_synthetic_row_and_say_why(kwargs, said):
 
     assert not decision.writes_synthetic
     assert said in decision.reason
+
+
+@pytest.mark.parametrize(("mix", "publishes"), [("classic", True), ("both", False), ("generated", False)])
+@pytest.mark.parametrize("obstacle", [{"memorised": True}, {"complaints": ("AUC too high",)}])
+def test_what_speaks_against_generated_rows_says_nothing_against_varied_ones(mix, publishes, obstacle):
+    assert decide("unless_harmful", *evidence(**obstacle, mix=mix)).writes_synthetic is publishes
 
 
 def test_an_obstacle_is_named_even_when_publishing_always():
