@@ -38,6 +38,8 @@ from aigc_pipeline.stages.evaluate import EvaluateConfig
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "verdict.md"
 NUM_SEEDS, TRUTH_SEEDS, NIGHTS = 5, 5, 5
+NEAR = (0.8, 1.25)
+"""Effects of this many times the detectable one count as near it."""
 BASELINE = Arm("balanced_softmax", "balanced_softmax")
 TREATED = Arm("treated", "balanced_softmax", dose=0.25, loss_weight=0.5)
 COPIES = Arm("copies", "balanced_softmax", dose=0.25, loss_weight=1.0)
@@ -233,13 +235,25 @@ def upper(successes: int, n: int) -> float:
     return float(beta.ppf(0.975, successes + 1, n - successes)) if successes < n else 1.0
 
 
+def lower(successes: int, n: int) -> float:
+    """Return the lower end of the same interval."""
+    return float(beta.ppf(0.025, successes, n - successes + 1)) if successes else 0.0
+
+
+def helpful(cases: list[Case]) -> int:
+    """Return how many were called helpful."""
+    return sum(case.outcome == "helps" for case in cases)
+
+
 def summarize(cases: list[Case], blocked: dict[str, list[tuple[bool, float]]]) -> dict[str, object]:
     """Return the numbers that the verdict is judged by."""
     first = [case for case in cases if case.night == 1]
-    nulls = [case for case in first if case.truth <= 0 and NUMBERS[case.kind][1]]
-    real_effects = [case for case in first if case.truth > 0]
-    false_helps = sum(case.outcome == "helps" for case in nulls)
-    seen = [case for case in real_effects if case.truth >= case.detectable]
+    nulls = [case for case in first if NUMBERS[case.kind][1]]
+    exact = [case for case in nulls if case.kind in {"copies", "little"}]
+    false_helps = helpful(nulls)
+    effects = [case for case in first if case.kind == "helpful" and case.truth > 0]
+    seen = [case for case in effects if case.truth >= case.detectable]
+    near = [case for case in effects if NEAR[0] <= case.truth / case.detectable < NEAR[1]]
     sequences = {(case.world, case.number) for case in cases if case.night > 1}
     wrong = sum(
         any(c.outcome == "helps" for c in cases if (c.world, c.number, c.kind) == (world, number, "copies"))
@@ -251,9 +265,15 @@ def summarize(cases: list[Case], blocked: dict[str, list[tuple[bool, float]]]) -
         "false_helps": false_helps,
         "false_helps_rate": false_helps / max(len(nulls), 1),
         "false_helps_upper_95": upper(false_helps, len(nulls)),
+        "exact_nulls": len(exact),
+        "false_helps_among_exact_nulls": helpful(exact),
         "known_effects": sum(case.kind == "helpful" for case in first),
         "at_or_over_the_detectable_effect": len(seen),
-        "power_there": sum(case.outcome == "helps" for case in seen) / max(len(seen), 1),
+        "power_there": helpful(seen) / max(len(seen), 1),
+        "power_there_lower_95": lower(helpful(seen), len(seen)),
+        "near_the_detectable_effect": len(near),
+        "power_near": helpful(near) / max(len(near), 1),
+        "power_near_lower_95": lower(helpful(near), len(near)),
         "interval_covers_truth": float(np.mean(covered)),
         "memorised_sets": sum(len(each) for each in blocked.values()),
         "memorised_sets_blocked": sum(failed for each in blocked.values() for failed, _ in each),
@@ -305,7 +325,13 @@ def page(summary: dict[str, object], rows: list[dict[str, object]]) -> str:
 Written by `benchmarks/verdict.py`. Effects in points of balanced accuracy. Kinds: *copies* of all training rows at the
 same mix (nothing changes: the truth is exactly 0), *plenty* (a perfect generator where data is ample), *harmful*
 (shuffled labels), *little* (copies, and a test set a quarter as large), *helpful* (2 to 100 held-back real samples of
-each class where a class has 6 to 8). A null is a case of the first four kinds whose true effect is not above 0.
+each class where a class has 6 to 8). Every case of the first four kinds counts as a null, whatever its measured effect:
+that of *plenty* and *harmful* is measured with five seeds on a pool, on digits one of 400 samples, and errs by half a
+point there. *Exact* nulls are the copies. Cases of one number share real and test rows, so the bounds, which take them
+as independent, are a little too narrow. *Near* is 0.8 to 1.25 times the detectable effect. Power is by measured effect.
+A sequence of nights asks one test set five times about the same copies, each night with new training seeds.
+Choosing cases by a noisy measured effect picks overestimated ones, on digits above all, and power near the detectable
+effect comes out too low there; the Gaussians, with a pool of 10,000, measure it best.
 
 {facts}
 
@@ -329,6 +355,7 @@ def main() -> None:
         print("MNIST features are left out: give --mnist FOLDER")
     kept = RESULTS / ("verdict_quick.jsonl" if arguments.quick else "verdict_cases.jsonl")
     cases = [Case(**json.loads(line)) for line in kept.read_text().splitlines()] if kept.exists() else []
+    cases = [case for case in cases if case.number < NUMBERS[case.kind][0]]  # as many as planned now
     done = {(case.world, case.kind, case.number, case.night) for case in cases}
     for world, kind, number, night in questions(worlds, quick=arguments.quick):
         if (world.name, kind, number, night) not in done:
