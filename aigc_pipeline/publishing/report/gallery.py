@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aigc_pipeline.data.mixing import mixed_rows
 from aigc_pipeline.publishing.report.content import Html, ReportContent
 from aigc_pipeline.publishing.report.wording import SURPLUS, short_reason
 
@@ -63,7 +64,8 @@ def build_gallery(content: ReportContent) -> Gallery:
     ordered_by, order = _order(table)
     with_candidates = set(table["class_name"].to_pylist())
     names = [name for name in content.classes if name in with_candidates]
-    chosen = {name: _choose(table, order, name) for name in names[:MAX_CLASSES]}
+    taken = _taken(content)
+    chosen = {name: _choose(table, order, name, taken) for name in names[:MAX_CLASSES]}
     shots = _shots(content, sorted({row for groups in chosen.values() for rows in groups.values() for row in rows}))
     return Gallery(
         tuple(_class_gallery(name, groups, shots) for name, groups in chosen.items()),
@@ -90,10 +92,22 @@ def _order(table: pa.Table) -> tuple[str, NDArray[np.int64]]:
     return "index", np.arange(len(table), dtype=np.int64)
 
 
-def _choose(table: pa.Table, order: NDArray[np.int64], name: str) -> dict[str, Rows]:
+def _taken(content: ReportContent) -> NDArray[np.bool_]:
+    """Return which candidates are accepted and of the kind that was chosen: a reader wants to see what is published."""
+    table, choice = content.candidates, content.evaluation.choice
+    accepted = np.asarray(table["accepted"].to_numpy(zero_copy_only=False), bool)
+    if choice is None:
+        return accepted
+    rows = np.flatnonzero(accepted)
+    taken = np.zeros(len(table), bool)
+    taken[rows[mixed_rows(table.take(pa.array(rows)), choice.mix)]] = True
+    return taken
+
+
+def _choose(table: pa.Table, order: NDArray[np.int64], name: str, taken: NDArray[np.bool_]) -> dict[str, Rows]:
     in_class = np.array([each == name for each in table["class_name"].to_pylist()], bool)
     accepted = table["accepted"].to_numpy(zero_copy_only=False)
-    best, between, worst = spread([int(row) for row in order[(in_class & accepted)[order]]])
+    best, between, worst = spread([int(row) for row in order[(in_class & taken)[order]]])
     return {
         "Best": best,
         "Typical": between,
