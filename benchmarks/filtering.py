@@ -40,21 +40,12 @@ from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit
 from aigc_pipeline.metrics.frechet import frechet_distance
 from aigc_pipeline.metrics.prdc import prdc
 from aigc_pipeline.modalities import MODALITIES
-from aigc_pipeline.pipeline import StageCaller
+from aigc_pipeline.pipeline import judge_pipeline
 from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, Judge, SynthesisPlan
 from aigc_pipeline.scorers import Bench, JudgeState
 from aigc_pipeline.scorers.critic import calibrated_logit
 from aigc_pipeline.scorers.health import measure
-from aigc_pipeline.stages.calibrate import CalibrateConfig, calibrate
-from aigc_pipeline.stages.clean import clean
-from aigc_pipeline.stages.embed import embed
-from aigc_pipeline.stages.filter import filter_candidates
-from aigc_pipeline.stages.ingest import ingest, list_source
-from aigc_pipeline.stages.plan import plan
-from aigc_pipeline.stages.score import score
-from aigc_pipeline.stages.split import split
-from aigc_pipeline.stages.synthesize import synthesize
-from aigc_pipeline.stages.train import train
+from aigc_pipeline.stages.calibrate import CalibrateConfig
 
 RESULTS = Path(__file__).parent / "results"
 FAMILIES = ("r3gan", "dcgan")
@@ -161,22 +152,12 @@ class Run:
 def go(config: PipelineConfig, workspace: Path) -> Run:
     """Run the stages up to `filter`; evaluate and publish are what this file does by itself."""
     context = Context(Store(workspace), config.seed, config.runtime)
-    run = StageCaller.of(config, context, None)
-    raw = run(ingest, config.ingest, list_source(config.ingest))
-    cleaned = run(clean, config.clean, raw)
-    splits = run(split, config.split, raw, cleaned)
-    planned = run(plan, config.plan, config.train.recipe(), splits)
-    embeddings = run(embed, config.embed, splits)
-    checkpoint = run(train, config.train, planned, splits)
-    judge = run(calibrate, config.calibrate, config.filter, planned, splits, embeddings, checkpoint)
-    candidates = run(synthesize, config.synthesize, planned, splits, checkpoint, judge)
-    scored = run(score, config.score, planned, splits, embeddings, checkpoint, judge, candidates)
-    filtered = run(filter_candidates, config.filter, planned, judge, scored)
+    done = judge_pipeline(config, context=context)
     return opened(
         context,
-        (planned, splits, embeddings, checkpoint, judge),
-        from_table(read_shards(context.files_of(candidates), "candidates")),
-        read_table(context.files_of(filtered) / "filtered.arrow"),
+        (done.planned, done.splits, done.embeddings, done.checkpoint, done.judge),
+        from_table(read_shards(context.files_of(done.candidates), "candidates")),
+        read_table(context.files_of(done.filtered) / "filtered.arrow"),
     )
 
 

@@ -25,7 +25,7 @@ from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.samples import ROLES, Mix
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.data.loader import LabelledCells, concatenate, from_table, load_cells
-from aigc_pipeline.data.mixing import mixed_rows
+from aigc_pipeline.data.mixing import chosen_rows
 from aigc_pipeline.data.shards import read_shards, read_table
 from aigc_pipeline.metrics.classification import scores_of
 from aigc_pipeline.metrics.downstream import Arm
@@ -109,9 +109,8 @@ def pools_of(context: Context, judged: Judged, real: LabelledCells, held_back: P
     """Return the synthetic rows of every kind, at equal numbers per class as far as there are enough."""
     table = read_table(context.files_of(judged.filtered) / "filtered.arrow")
     cells = from_table(read_shards(context.files_of(judged.candidates), "candidates"))
-    accepted = np.flatnonzero(table["accepted"].to_numpy(zero_copy_only=False))
     kinds: dict[str, Mix] = {"classic": "classic", "generated": "generated", "both": "both"}
-    rows = {name: accepted[mixed_rows(table.take(accepted), mix)] for name, mix in kinds.items()}
+    rows = {name: chosen_rows(table, mix) for name, mix in kinds.items()}
     unfiltered = [order_of_first(table, label, n) for label, n in want_of(judged).items()]
     rows["generated_unfiltered"] = np.concatenate(unfiltered)
     pools = {name: Pool(cells.take(index), np.ones(len(index), np.float32)) for name, index in rows.items()}

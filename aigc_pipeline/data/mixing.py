@@ -18,6 +18,17 @@ def mixes(table: pa.Table) -> tuple[Mix, ...]:
     return ("generated", "classic", "both") if len(classes) > 1 and set.intersection(*classes) else ("generated",)
 
 
+def chosen_rows(candidates: pa.Table, mix: Mix, labels: Sequence[int] | None = None) -> NDArray[np.int64]:
+    """Return the rows of all candidates that are accepted and that the mix takes, in order.
+
+    Args:
+        candidates: as for `mixed_rows`, accepted or not, with `accepted`.
+        labels: classes to take; all by default.
+    """
+    accepted = np.flatnonzero(candidates["accepted"].to_numpy(zero_copy_only=False))
+    return accepted[mixed_rows(candidates.take(pa.array(accepted)), mix, labels)].astype(np.int64)
+
+
 def mixed_rows(table: pa.Table, mix: Mix, labels: Sequence[int] | None = None) -> NDArray[np.int64]:
     """Return row numbers, in order.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.samples import ROLES, Mix, Role
 from aigc_pipeline.data.loader import LabelledCells, concatenate, from_table, load_cells
-from aigc_pipeline.data.mixing import mixed_rows, mixes
+from aigc_pipeline.data.mixing import chosen_rows, mixes
 from aigc_pipeline.data.shards import read_shards, read_table
 from aigc_pipeline.features import FittedEncoder
 from aigc_pipeline.loading import feature_rows, open_encoder
@@ -120,7 +120,7 @@ class Material:
         if not len(accepted):
             return {}
         table = self.table.take(pa.array(accepted))
-        rows = {mix: accepted[mixed_rows(table, mix)] for mix in mixes(table)}
+        rows = {mix: chosen_rows(self.table, mix) for mix in mixes(table)}
         weights = self.table["importance_weight"].to_numpy()
         return {mix: Pool(self.candidates.take(index), weights[index]) for mix, index in rows.items()}
 

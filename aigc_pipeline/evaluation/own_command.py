@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from aigc_pipeline.core.samples import ROLES
-from aigc_pipeline.data.mixing import mixed_rows
+from aigc_pipeline.data.mixing import chosen_rows
 from aigc_pipeline.data.shards import read_table
 from aigc_pipeline.evaluation.material import Material
 from aigc_pipeline.metrics.command import WITH, WITHOUT, CommandArm, Comparison, Targets, compare, synthetic_weight
@@ -49,9 +49,7 @@ def ask_command(material: Material, command: CommandArm, choice: Choice, *, must
 
 def synthetic_part(material: Material, choice: Choice) -> SyntheticRows:
     """Return the accepted rows that the choice takes, with the weight that a command sees."""
-    accepted = np.flatnonzero(material.table["accepted"].to_numpy(zero_copy_only=False))
-    labels = [material.splits.classes.index(name) for name in choice.classes]
-    rows = accepted[mixed_rows(material.table.take(pa.array(accepted)), choice.mix, labels)]
+    rows = chosen_rows(material.table, choice.mix, [material.splits.classes.index(name) for name in choice.classes])
     weight = synthetic_weight(len(material.real), len(rows), dose=choice.dose, loss_weight=choice.loss_weight)
     return SyntheticRows(material.table.take(pa.array(rows)), material.candidates.take(rows), weight)
 

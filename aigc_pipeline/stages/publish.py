@@ -19,7 +19,7 @@ from aigc_pipeline.core.samples import ROLES, content_sha256
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.core.tables import CANDIDATES
 from aigc_pipeline.data.loader import LabelledCells, from_table, load_cells
-from aigc_pipeline.data.mixing import mixed_rows
+from aigc_pipeline.data.mixing import chosen_rows
 from aigc_pipeline.data.shards import read_shards, read_table
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.publishing.card import card
@@ -148,7 +148,7 @@ def _write_tables(context: Context, config: PublishConfig, run: _Run, decision: 
         write_parquet(built / REFERENCES_FILE, pa.concat_tables(references), classes)
     published = None
     if decision.writes_synthetic:
-        rows = chosen_rows(table, run.report.choice, classes)
+        rows = _taken(table, run.report.choice, classes)
         accepted = table.take(pa.array(rows))
         published = frozenset(accepted["sample_id"].to_pylist())
         cells = _candidate_cells(context, run).take(rows)
@@ -210,13 +210,11 @@ def _report_content(context: Context, run: _Run, decision: Decision, published: 
     )
 
 
-def chosen_rows(table: pa.Table, choice: Choice | None, classes: tuple[str, ...]) -> NDArray[np.int64]:
+def _taken(table: pa.Table, choice: Choice | None, classes: tuple[str, ...]) -> NDArray[np.int64]:
     """Return the accepted candidates that the choice takes: those that the verdict was measured with."""
-    accepted = np.flatnonzero(table["accepted"].to_numpy(zero_copy_only=False))
     if choice is None:
-        return accepted
-    labels = [classes.index(name) for name in choice.classes]
-    return accepted[mixed_rows(table.take(pa.array(accepted)), choice.mix, labels)]
+        return np.flatnonzero(table["accepted"].to_numpy(zero_copy_only=False))
+    return chosen_rows(table, choice.mix, [classes.index(name) for name in choice.classes])
 
 
 def _filtered(context: Context, run: _Run) -> pa.Table:

@@ -18,7 +18,7 @@ from aigc_pipeline.training.devices import device_of
 from aigc_pipeline.training.loop import Hooks, LoopSettings, Networks
 from aigc_pipeline.training.loop import train as run_loop
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 WEIGHTS = "generator.safetensors"
 _SETTINGS = "settings.txt"
 _GRID_COLUMNS = 8
@@ -46,7 +46,7 @@ def train(context: Context, config: TrainConfig, planned: SynthesisPlan, splits:
         TrainingDivergedError: at the first loss that is not finite, naming the last good checkpoint.
     """
     cells = load_cells(context.files_of(splits) / "train.arrow")
-    settings = f"{config.recipe().model_dump_json()} {splits.spec.model_dump_json()} {splits.classes} {context.seed}"
+    settings = f"{STAGE_VERSION} {config.recipe().model_dump_json()} {splits.spec.model_dump_json()} {splits.classes} {context.seed}"
     if (previous := _reusable(context, config, settings, cells.ids)) is not None:
         return previous
     device = device_of(context.runtime)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aigc_pipeline.data.mixing import mixed_rows
+from aigc_pipeline.data.mixing import chosen_rows
 from aigc_pipeline.publishing.report.content import Html, ReportContent
 from aigc_pipeline.publishing.report.wording import SURPLUS, short_reason
 
@@ -98,9 +98,8 @@ def _taken(content: ReportContent) -> NDArray[np.bool_]:
     accepted = np.asarray(table["accepted"].to_numpy(zero_copy_only=False), bool)
     if choice is None:
         return accepted
-    rows = np.flatnonzero(accepted)
     taken = np.zeros(len(table), bool)
-    taken[rows[mixed_rows(table.take(pa.array(rows)), choice.mix)]] = True
+    taken[chosen_rows(table, choice.mix)] = True
     return taken
 
 
