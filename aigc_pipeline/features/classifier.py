@@ -19,7 +19,8 @@ from aigc_pipeline.core.strict import Member
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.features.base import EncoderNetwork, FittedEncoder, finish
 from aigc_pipeline.modalities import modality_of
-from aigc_pipeline.training.loop import Batch, Hooks, LoopSettings, Networks, Phase, TrainingData, Validation, train
+from aigc_pipeline.training.batch import Batch
+from aigc_pipeline.training.loop import Hooks, LoopSettings, Networks, Phase, TrainingData, Validation, train
 from aigc_pipeline.training.samplers import ClassPower
 from aigc_pipeline.training.schedule import Cosine
 
@@ -102,7 +103,9 @@ class _Objective:
     def __call__(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         encoder = networks["encoder"]
         pair = torch.cat([batch.x, batch.x])
-        varied = self.modality.vary(pair, self.modality.draw_variation(len(pair), batch.rng, self.spec), self.spec)
+        varied = self.modality.vary(
+            pair, self.modality.draw_variation(len(pair), batch.draws.generator, self.spec), self.spec
+        )
         features: Tensor = encoder.trunk(varied)  # type: ignore[operator]
         logits: Tensor = encoder.head(torch.relu(features))  # type: ignore[operator]
         supervised = F.cross_entropy(logits, batch.labels.repeat(2), label_smoothing=_LABEL_SMOOTHING)

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import Origin, SampleSpec
-from aigc_pipeline.training.loop import Networks, Phase
+from aigc_pipeline.core.strict import Member
+from aigc_pipeline.training.loop import Networks, Phase, Sampler
+from aigc_pipeline.training.samplers import ClassPower
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,16 @@ class Generator(Protocol):
     """A member of `AnyGenerator`: frozen settings with pure verbs. The loop knows its phases, never its name."""
 
     @property
+    def paper(self) -> str:
+        """Where the method comes from."""
+        ...
+
+    @property
+    def choose_when(self) -> str:
+        """When to choose this family, in one sentence."""
+        ...
+
+    @property
     def kind(self) -> str:
         """The word that picks this member in a config."""
         ...
@@ -35,8 +47,13 @@ class Generator(Protocol):
         ...
 
     @property
+    def uses_parents(self) -> bool:
+        """True where each sample starts from a real parent of its class, which its row then names."""
+        ...
+
+    @property
     def batch_size(self) -> int:
-        """Real samples per iteration."""
+        """Real samples per step."""
         ...
 
     @property
@@ -50,6 +67,10 @@ class Generator(Protocol):
 
     def phases(self, spec: SampleSpec, num_train: int) -> list[Phase]:
         """Return the phases of one iteration, in order; empty for a family without training."""
+        ...
+
+    def sampler(self, labels: Int[Tensor, " n"]) -> Sampler:
+        """Return how training rows are drawn into batches."""
         ...
 
     def sample(
@@ -69,6 +90,34 @@ class Generator(Protocol):
     ) -> Float[Tensor, " n"] | None:
         """Return the discriminator's logits, or None for a family without one."""
         ...
+
+
+class Family(Member):
+    """What most families have in common; a member overrides what it does differently."""
+
+    paper: ClassVar[str]
+    choose_when: ClassVar[str]
+
+    @property
+    def origin(self) -> Origin:
+        """Return `generated`."""
+        return "generated"
+
+    @property
+    def uses_parents(self) -> bool:
+        """Return False: samples come from nothing but a seed and a label."""
+        return False
+
+    def sampler(self, labels: Int[Tensor, " n"]) -> Sampler:
+        """Draw class k with a share proportional to the root of its size, so that rare classes are seen."""
+        return ClassPower(labels, 0.5)
+
+    def d_logit(
+        self, networks: Networks, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]
+    ) -> Float[Tensor, " n"] | None:
+        """Return None: there is no discriminator."""
+        del networks, x, labels
+        return None
 
 
 def latents(seeds: Sequence[int], size: int, device: torch.device) -> Float[Tensor, "n size"]:

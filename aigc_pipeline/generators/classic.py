@@ -14,16 +14,19 @@ from torch import Tensor, nn
 
 from aigc_pipeline.core.errors import DataError
 from aigc_pipeline.core.samples import Origin, SampleSpec
-from aigc_pipeline.core.strict import Member
-from aigc_pipeline.generators.base import Synthesis
+from aigc_pipeline.generators.base import Family, Synthesis
 from aigc_pipeline.modalities import Variation, modality_of
 from aigc_pipeline.training.loop import Networks, Phase
 
 
-class Classic(Member):
+class Classic(Family):
     """Label-safe variation of real samples. Needs no training and no minimum class size."""
 
     handles: ClassVar[frozenset[str] | None] = None
+    paper: ClassVar[str] = (
+        'Simard et al. 2003, "Best practices for convolutional neural networks" (elastic); flips, rotation, scale, shift'
+    )
+    choose_when: ClassVar[str] = "few samples, or as the honest comparison: needs no training."
 
     kind: Literal["classic"] = "classic"
 
@@ -31,6 +34,11 @@ class Classic(Member):
     def origin(self) -> Origin:
         """Derived from a parent."""
         return "classic"
+
+    @property
+    def uses_parents(self) -> bool:
+        """Return True."""
+        return True
 
     @property
     def batch_size(self) -> int:
@@ -73,14 +81,7 @@ class Classic(Member):
         modality = modality_of(spec)
         draws = [modality.draw_variation(1, torch.Generator().manual_seed(seed), spec) for seed in seeds]
         variation = {name: torch.cat([draw[name] for draw in draws]).to(parents.device) for name in draws[0]}
-        return Synthesis(modality.vary(parents, variation, spec), [_describe(draw) for draw in draws])
-
-    def d_logit(
-        self, networks: Networks, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]
-    ) -> Float[Tensor, " n"] | None:
-        """Return None: there is no discriminator."""
-        del networks, x, labels
-        return None
+        return Synthesis(modality.vary(parents, variation, spec, is_sharp=True), [_describe(draw) for draw in draws])
 
 
 def _describe(draw: Variation) -> str:

@@ -12,36 +12,39 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from aigc_pipeline.core.samples import Origin, SampleSpec
-from aigc_pipeline.core.strict import Member
-from aigc_pipeline.generators.base import Synthesis
-from aigc_pipeline.generators.blocks import (
+from aigc_pipeline.core.samples import SampleSpec
+from aigc_pipeline.generators.adversarial import Objective, sample_from_latents
+from aigc_pipeline.generators.backbones import Size
+from aigc_pipeline.generators.backbones.parts import (
     EMBEDDING_SIZE,
     LATENT_SIZE,
     center_crop,
     dot,
-    draw_fakes,
     geometry,
     octave_widths,
     projection,
-    sample_from_latents,
 )
-from aigc_pipeline.generators.losses import non_saturating_discriminator, non_saturating_generator
-from aigc_pipeline.training.loop import Batch, Networks, Phase
+from aigc_pipeline.generators.base import Family, Synthesis
+from aigc_pipeline.generators.losses import LOSSES, LossName
+from aigc_pipeline.training.loop import Networks, Phase
 from aigc_pipeline.training.schedule import constant
 
 _INIT_STD = 0.02
 _MIN_CONVOLUTIONS = 3
 
 
-class DCGAN(Member):
+class DCGAN(Family):
     """Conditional convolutional GAN of the 2015 paper."""
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image"})
+    paper: ClassVar[str] = 'Radford et al. 2015, "Unsupervised representation learning with deep convolutional GANs"'
+    choose_when: ClassVar[str] = "a fast, well-known second opinion on pictures."
 
     kind: Literal["dcgan"] = "dcgan"
-    width: int = Field(default=32, ge=8, le=256)
-    """Channels of the finest convolution."""
+    size: Size = "small"
+    """How wide the networks are: 16, 32, 64 or 128 channels at the finest convolution."""
+    loss: LossName = "non_saturating"
+    """Which adversarial loss; the paper's is `non_saturating`."""
     batch_size: int = Field(default=64, ge=2)
     """Real samples per iteration."""
     learning_rate: float = Field(default=2e-4, gt=0)
@@ -49,27 +52,23 @@ class DCGAN(Member):
     ema_half_life_samples: float = Field(default=50_000, ge=0)
     """Memory of the averaged generator, at most 5 % of the samples seen."""
 
-    @property
-    def origin(self) -> Origin:
-        """Drawn from nothing but a seed."""
-        return "generated"
-
     def networks(self, spec: SampleSpec, num_classes: int, seed: int) -> dict[str, nn.Module]:
         """Return `generator` and `discriminator`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return {
-                "generator": _Generator(spec.shape, num_classes, self.width),
-                "discriminator": _Discriminator(spec.shape, num_classes, self.width),
+                "generator": _Generator(spec.shape, num_classes, self.size),
+                "discriminator": _Discriminator(spec.shape, num_classes, self.size),
             }
 
     def phases(self, spec: SampleSpec, num_train: int) -> list[Phase]:
         """Return one discriminator and one generator step."""
         del spec, num_train
+        objective = Objective(LOSSES[self.loss])
         rate, beta2 = constant(self.learning_rate), constant(0.999)
         return [
-            Phase("discriminator", ("discriminator",), _discriminator_loss, rate, 0.5, beta2),
-            Phase("generator", ("generator",), _generator_loss, rate, 0.5, beta2),
+            Phase("discriminator", ("discriminator",), objective.discriminator, rate, 0.5, beta2),
+            Phase("generator", ("generator",), objective.generator, rate, 0.5, beta2),
         ]
 
     def sample(
@@ -94,11 +93,11 @@ class DCGAN(Member):
 
 
 class _Generator(nn.Module):
-    def __init__(self, shape: tuple[int, ...], num_classes: int, width: int) -> None:
+    def __init__(self, shape: tuple[int, ...], num_classes: int, size: Size) -> None:
         super().__init__()
         channels, self.height, self.width_px = shape
         self.base, octaves = geometry(self.height, self.width_px)
-        widths = octave_widths(width, octaves)
+        widths = octave_widths(size, octaves)
         self.embed = nn.Embedding(num_classes, EMBEDDING_SIZE)
         self.enter = nn.Linear(LATENT_SIZE + EMBEDDING_SIZE, widths[0] * self.base[0] * self.base[1], bias=False)
         stages: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
@@ -113,11 +112,11 @@ class _Generator(nn.Module):
 
 
 class _Discriminator(nn.Module):
-    def __init__(self, shape: tuple[int, ...], num_classes: int, width: int) -> None:
+    def __init__(self, shape: tuple[int, ...], num_classes: int, size: Size) -> None:
         super().__init__()
         channels, height, width_px = shape
         base, octaves = geometry(height, width_px)
-        widths = octave_widths(width, octaves)[::-1]
+        widths = octave_widths(size, octaves)[::-1]
         stages: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
         for wide, narrow in zip(widths[1:], widths[:-1], strict=True):
             stages += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)]
@@ -144,17 +143,3 @@ def _paper_init(layer: nn.Module) -> None:
         nn.init.normal_(layer.weight, 0.0, _INIT_STD)
     elif isinstance(layer, nn.BatchNorm2d):
         nn.init.normal_(layer.weight, 1.0, _INIT_STD)
-
-
-def _discriminator_loss(networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    with torch.no_grad():
-        fake = draw_fakes(networks, batch)
-    real_logit = networks["discriminator"](batch.x, batch.labels)
-    fake_logit = networks["discriminator"](fake, batch.labels)
-    loss = non_saturating_discriminator(real_logit, fake_logit)
-    return loss, {"logit_gap": (real_logit - fake_logit).mean()}
-
-
-def _generator_loss(networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    fake = draw_fakes(networks, batch)
-    return non_saturating_generator(networks["discriminator"](fake, batch.labels)), {}

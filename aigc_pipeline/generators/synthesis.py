@@ -58,7 +58,8 @@ class Synthesizer:
             rows = np.flatnonzero(self.train.labels == label)
             is_varied = varied_only or label in self.varied_labels
             origin: Origin = "classic" if is_varied else self.generator.origin
-            parents = _even_draw(rows, count, root, label) if origin == "classic" else np.full(count, -1)
+            has_parents = is_varied or self.generator.uses_parents
+            parents = _even_draw(rows, count, root, label) if has_parents else np.full(count, -1)
             seeds = [seed_for(root, "sample", *names, label, i) for i in range(count)]
             orders += [Order(label, seed, origin, int(p)) for seed, p in zip(seeds, parents, strict=True)]
         return orders
@@ -86,15 +87,16 @@ class Synthesizer:
         labels = torch.tensor([order.label for order in padded], device=self.device)
         seeds = [order.seed for order in padded]
         modality = modality_of(self.spec)
-        if orders[0].origin == "classic":
-            parents = self.train.cells.take(pa.array([order.parent for order in padded]))
-            family: Generator = Classic()
-            x = modality.to_tensor(parents, self.spec).to(self.device)
-            made = family.sample({}, seeds, labels, spec=self.spec, parents=x)
-        else:
-            made = self.generator.sample(self.networks, seeds, labels, spec=self.spec)
+        family: Generator = Classic() if orders[0].origin == "classic" else self.generator
+        made = family.sample(self.networks, seeds, labels, spec=self.spec, parents=self._parents(padded, family))
         notes: list[str | None] = [*made.transforms] if made.transforms else [None] * len(padded)
         return modality.from_tensor(made.x[: len(orders)], self.spec), notes[: len(orders)]
+
+    def _parents(self, orders: Sequence[Order], family: Generator) -> torch.Tensor | None:
+        if not family.uses_parents:
+            return None
+        cells = self.train.cells.take(pa.array([order.parent for order in orders]))
+        return modality_of(self.spec).to_tensor(cells, self.spec).to(self.device)
 
 
 def _even_draw(rows: NDArray[np.int64], count: int, root: int, label: int) -> NDArray[np.int64]:

@@ -20,7 +20,8 @@ from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.data.loader import LabelledCells, concatenate
 from aigc_pipeline.metrics.smote import smote
 from aigc_pipeline.modalities import modality_of
-from aigc_pipeline.training.loop import Batch, LoopSettings, Networks, Phase, Sampler, TrainingData, train
+from aigc_pipeline.training.batch import Batch
+from aigc_pipeline.training.loop import LoopSettings, Networks, Phase, Sampler, TrainingData, train
 from aigc_pipeline.training.samplers import ClassPower, Mixed
 from aigc_pipeline.training.schedule import Cosine
 
@@ -151,7 +152,9 @@ class _Objective:
     def __call__(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         x = batch.x
         if self.arm.is_varied:
-            x = self.modality.vary(x, self.modality.draw_variation(len(x), batch.rng, self.spec), self.spec)
+            x = self.modality.vary(
+                x, batch.draws.of(lambda n, rng: self.modality.draw_variation(n, rng, self.spec)), self.spec
+            )
         logits = networks["model"](x)
         weights = batch.weights
         if self.arm.loss == "balanced_softmax":  # Ren et al. 2020, Eq. 3

@@ -95,6 +95,12 @@ class Modality(Protocol[S]):
         """Draw label-safe variation (geometry within the spec's symmetries) for `num_samples` samples."""
         ...
 
-    def vary(self, x: Float[Tensor, "n *shape"], variation: Variation, spec: S) -> Float[Tensor, "n *shape"]:
-        """Apply a draw. The same draw on the same samples gives the same result."""
+    def vary(
+        self, x: Float[Tensor, "n *shape"], variation: Variation, spec: S, *, is_sharp: bool = False
+    ) -> Float[Tensor, "n *shape"]:
+        """Apply a draw. The same draw on the same samples gives the same result.
+
+        Args:
+            is_sharp: lose as little detail as can be, at some cost: for samples that are stored and varied again later.
+        """
         ...

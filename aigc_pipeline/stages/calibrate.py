@@ -43,7 +43,7 @@ from aigc_pipeline.scorers.critic import (
 from aigc_pipeline.scorers.health import Health, Limits, measure
 from aigc_pipeline.scorers.in_distribution import outlyingness
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 STATE = "judge.npz"
 _FAKES_PER_REAL = 2
 _MIN_FAKES = 30

@@ -18,7 +18,7 @@ from aigc_pipeline.training.devices import device_of
 from aigc_pipeline.training.loop import Hooks, LoopSettings, Networks
 from aigc_pipeline.training.loop import train as run_loop
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 WEIGHTS = "generator.safetensors"
 _SETTINGS = "settings.txt"
 _GRID_COLUMNS = 8

@@ -1,4 +1,4 @@
-"""The training loop: phases in order, EMA, checkpoints, validation. Time is counted in samples seen.
+"""The training loop: phases in order, EMA, checkpoints, validation, health. Time is counted in samples seen.
 
 Every step draws its randomness from (seed, samples seen) and the sampler is a pure function of the same, so resuming
 needs no hidden state: on CPU a killed and resumed run ends with the same weights, bit for bit. The loop stays in one
@@ -10,48 +10,28 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from aigc_pipeline.core.errors import CheckpointError, TrainingDivergedError
-from aigc_pipeline.core.seeding import seed_for
-from aigc_pipeline.training.checkpoint import Checkpointer, State
+from aigc_pipeline.core.errors import TrainingDivergedError
+from aigc_pipeline.training.checkpoint import Checkpointer
 from aigc_pipeline.training.ema import ema_weight, update_ema
-from aigc_pipeline.training.schedule import Cosine, constant
+from aigc_pipeline.training.health import Watch
+from aigc_pipeline.training.progress import Progress, pack, unpack
+from aigc_pipeline.training.step import LoopSettings, Networks, Phase, Stepper, set_mode
+from aigc_pipeline.training.strength import Adaptation
+from aigc_pipeline.training.team import Team
+
+__all__ = ["Hooks", "LoopSettings", "Networks", "Phase", "Sampler", "Trained", "TrainingData", "Validation", "train"]
 
 logger = logging.getLogger(__name__)
 
-Networks = Mapping[str, nn.Module]
-Loss = Callable[[Networks, "Batch"], tuple[Tensor, dict[str, Tensor]]]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a phase's loss is given: real samples, and a generator for whatever else it draws."""
-
-    x: Float[Tensor, "n *shape"]
-    labels: Int[Tensor, " n"]
-    weights: Float[Tensor, " n"]
-    rng: torch.Generator
-    progress: float
-    """Share of training done, in [0, 1)."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One optimizer step of an iteration: which networks move, down which loss."""
-
-    name: str
-    networks: tuple[str, ...]
-    loss: Loss
-    learning_rate: Cosine
-    beta1: float = 0.9
-    beta2: Cosine = field(default_factory=lambda: constant(0.999))
-    weight_decay: float = 0.0
+_GPU_CHECK_EVERY = 20
+"""Iterations between looks at the loss on a GPU: each look waits for it."""
 
 
 class Sampler(Protocol):
@@ -64,12 +44,21 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The whole set as tensors on the device, and how batches are drawn from it."""
+    """The whole set as tensors, and how batches are drawn from it. Samples may wait in main memory, labels do not."""
 
     x: Float[Tensor, "n *shape"]
     labels: Int[Tensor, " n"]
     sampler: Sampler
     weights: Float[Tensor, " n"] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where training happens."""
+        return self.labels.device
+
+    def rows(self, index: Int[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
+        """Return samples on the training device."""
+        return self.x[index.to(self.x.device)].to(self.device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -79,22 +68,8 @@ class Validation:
     every_samples: int
     score: Callable[[Networks], float]
     patience: int
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How long, how fast, how to keep."""
-
-    total_samples: int
-    batch_size: int
-    seed: int
-    ema_half_life_samples: float | None = None
-    """None keeps no average: the weights themselves are the result."""
-    ema_share: float = 0.05
-    """The half-life never exceeds this share of the samples seen so far: early weights are forgotten fast."""
-    checkpoint_every_samples: int | None = None
-    report_every_samples: int = 5_000
-    precision: torch.dtype = torch.float32
+    name: str = "score"
+    """What is scored: the name of its curve."""
 
 
 def _ignore(*_: object) -> None:
@@ -120,6 +95,10 @@ class Trained:
     samples_seen: int
     seconds: float
     best_score: float | None
+    best_samples_seen: int
+    """Samples seen when the returned weights were current."""
+    events: tuple[str, ...] = ()
+    """What went wrong and how it was answered, and why training ended early."""
 
 
 def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the order of events
@@ -130,214 +109,160 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
     *,
     checkpointer: Checkpointer | None = None,
     validation: Validation | None = None,
+    adaptation: Adaptation | None = None,
+    watch: Watch | None = None,
+    team: Team | None = None,
     hooks: Hooks | None = None,
 ) -> Trained:
     """Train `networks` in place and return the result to use.
 
+    An alarm (a loss that is not finite, or what `watch` says) brings the last good checkpoint back and goes on at half
+    the learning rate; after `settings.max_rollbacks` of them training ends with the best weights that validation saw.
+
     Raises:
-        TrainingDivergedError: at the first loss that is not finite; names the last good checkpoint.
+        TrainingDivergedError: where there is no good checkpoint, or no best weights to end with.
         CheckpointError: if a stored state belongs to other networks.
     """
-    hooks = hooks or Hooks()
-    device = data.x.device
-    optimizers = {phase.name: _optimizer(phase, networks) for phase in phases}
+    hooks, team = hooks or Hooks(), team or Team()
+    stepper = Stepper(networks, phases, data, settings, team, hooks.note)
     average = copy.deepcopy(dict(networks)) if settings.ema_half_life_samples is not None else None
-    _set_mode(average or {}, training=False)
-    progress_state = _Progress()
-    if checkpointer is not None and (state := checkpointer.load_latest(device)) is not None:
-        progress_state = _restore(state, networks, average, optimizers)
-        logger.info("resuming at %d of %d samples", progress_state.samples_seen, settings.total_samples)
-    started, micro_batch = time.monotonic(), settings.batch_size
-    last_good = "none yet"
+    set_mode(average or {}, training=False)
+    progress = Progress(strength=adaptation.start if adaptation else 0.0)
+    if checkpointer is not None:
+        if (state := checkpointer.load_latest(data.device)) is not None:
+            progress = unpack(state, networks, average, stepper)
+            logger.info("resuming at %d of %d samples", progress.samples_seen, settings.total_samples)
+        elif settings.checkpoint_every_samples and team.is_first:
+            checkpointer.save(pack(networks, average, stepper, progress), 0)
+    started, started_at, step_samples = time.monotonic(), progress.samples_seen, stepper.samples_per_iteration
 
-    while progress_state.samples_seen < settings.total_samples and not progress_state.out_of_patience:
-        seen = progress_state.samples_seen
-        _set_mode(networks, training=True)
-        for phase in phases:
-            rng = torch.Generator(device).manual_seed(seed_for(settings.seed, phase.name, seen))
-            index = data.sampler(seen, settings.batch_size, rng).to(device)
-            _set_schedule(optimizers[phase.name], phase, seen / settings.total_samples)
-            _freeze_all_but(networks, phase.networks)
-            try:
-                values = _step(phase, networks, data, index, rng, settings, seen, micro_batch, optimizers[phase.name])
-            except torch.cuda.OutOfMemoryError:
-                if micro_batch < settings.batch_size or settings.batch_size < 2:
-                    raise
-                torch.cuda.empty_cache()
-                micro_batch = math.ceil(settings.batch_size / 4)
-                hooks.note(
-                    f"the GPU ran out of memory at batch {settings.batch_size}; going on with micro-batches of "
-                    f"{micro_batch} and accumulated gradients (same batch, slower)."
-                )
-                rng = torch.Generator(device).manual_seed(seed_for(settings.seed, phase.name, seen))
-                data.sampler(seen, settings.batch_size, rng)
-                values = _step(phase, networks, data, index, rng, settings, seen, micro_batch, optimizers[phase.name])
-            if _is_due(seen, settings.batch_size, settings.report_every_samples):
-                for name, value in values.items():
-                    hooks.metric(f"{phase.name}/{name}", float(value), seen)
-            loss = float(values["loss"])
-            if not math.isfinite(loss):
-                msg = (
-                    f"the loss of phase '{phase.name}' became {loss} after {seen:,} samples. Last good checkpoint: "
-                    f"{last_good}. Lower the learning rate or raise the penalty weight, then run the same command again."
-                )
-                raise TrainingDivergedError(msg)
-        _freeze_all_but(networks, tuple(networks))
-
-        progress_state.samples_seen = seen = seen + settings.batch_size
+    while progress.samples_seen < settings.total_samples and not progress.stopped:
+        seen = progress.samples_seen
+        values = stepper.iterate(progress)
+        progress.samples_seen = seen = seen + step_samples
         if average is not None and settings.ema_half_life_samples is not None:
             half_life = min(settings.ema_half_life_samples, settings.ema_share * seen)
-            update_ema(average, networks, ema_weight(settings.batch_size, half_life))
+            update_ema(average, networks, ema_weight(step_samples, half_life))
         result = average if average is not None else dict(networks)
-        _set_mode(result, training=False)  # looking must not move a BatchNorm statistic
+        set_mode(result, training=False)  # looking must not move a BatchNorm statistic
+        due = {
+            name: _is_due(seen, step_samples, every)
+            for name, every in _events(settings, validation, adaptation).items()
+        }
 
-        if validation is not None and _is_due(seen, settings.batch_size, validation.every_samples):
-            progress_state.consider(validation.score(result), result, validation.patience)
-        if hooks.snapshot is not None and _is_due(seen, settings.batch_size, hooks.snapshot_every_samples):
+        alarm = None
+        if data.device.type == "cpu" or any(due.values()) or (seen // step_samples) % _GPU_CHECK_EVERY == 0:
+            alarm = _not_finite(values, seen)
+        if due["report"] and alarm is None:
+            numbers = {name: float(value) for name, value in values.items()}
+            numbers["samples_per_second"] = (seen - started_at) / (time.monotonic() - started)
+            numbers["augmentation"] = progress.strength
+            for name, value in (numbers | stepper.memory()).items():
+                hooks.metric(name, value, seen)
+            progress.remember(numbers)
+            alarm = team.agree(watch(result, progress.history, seen / settings.total_samples) if watch else None)
+        if alarm is not None:
+            progress = _answer(alarm, progress, settings, checkpointer, networks, average, stepper, team, hooks)
+            continue
+
+        if adaptation is not None and due["adaptation"]:
+            set_mode(networks, training=False)
+            signal = team.agree(adaptation.signal(networks) if team.is_first else 0.0)
+            progress.strength = adaptation.next(progress.strength, signal)
+            hooks.metric("overfitting", signal, seen)
+        if validation is not None and due["validation"]:
+            score = team.agree(validation.score(result) if team.is_first else 0.0)
+            hooks.metric(f"validation/{validation.name}", score, seen)
+            progress.consider(score, result, validation.patience)
+        if hooks.snapshot is not None and team.is_first and _is_due(seen, step_samples, hooks.snapshot_every_samples):
             hooks.snapshot(result, seen)
-        every = settings.checkpoint_every_samples
-        if checkpointer is not None and every and _is_due(seen, settings.batch_size, every):
-            last_good = str(checkpointer.save(_state(networks, average, optimizers, progress_state), seen))
+        if checkpointer is not None and due["checkpoint"]:
+            if team.is_first:
+                checkpointer.save(pack(networks, average, stepper, progress), seen)
+            team.wait()
         hooks.progress(min(seen, settings.total_samples), settings.total_samples)
 
     result = average if average is not None else dict(networks)
-    if progress_state.best is not None:
-        for name, weights in progress_state.best.items():
+    if progress.best is not None:
+        for name, weights in progress.best.items():
             result[name].load_state_dict(weights)
-    return Trained(result, progress_state.samples_seen, time.monotonic() - started, progress_state.best_score)
-
-
-@dataclass
-class _Progress:
-    """What the loop remembers besides weights."""
-
-    samples_seen: int = 0
-    best_score: float | None = None
-    best: dict[str, dict[str, Tensor]] | None = None
-    disappointments: int = 0
-    out_of_patience: bool = False
-
-    def consider(self, score: float, networks: Networks, patience: int) -> None:
-        """Keep these weights if they are the best so far."""
-        if self.best_score is None or score > self.best_score:
-            self.best_score, self.disappointments = score, 0
-            self.best = {name: _clone(module.state_dict()) for name, module in networks.items()}
-        else:
-            self.disappointments += 1
-            self.out_of_patience = self.disappointments >= patience
-
-
-def _clone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in weights.items()}
-
-
-def _is_due(samples_seen: int, batch_size: int, every: int) -> bool:
-    """Tell whether a multiple of `every` lies in the last batch."""
-    return every > 0 and samples_seen % every < batch_size
-
-
-def _optimizer(phase: Phase, networks: Networks) -> torch.optim.Adam:
-    parameters = [parameter for name in phase.networks for parameter in networks[name].parameters()]
-    return torch.optim.AdamW(
-        parameters,
-        lr=phase.learning_rate.start,
-        betas=(phase.beta1, phase.beta2.start),
-        eps=1e-8,
-        weight_decay=phase.weight_decay,
-        fused=True,
+    return Trained(
+        result,
+        progress.samples_seen,
+        time.monotonic() - started,
+        progress.best_score,
+        progress.best_samples_seen if progress.best is not None else progress.samples_seen,
+        tuple(progress.events),
     )
 
 
-def _set_schedule(optimizer: torch.optim.Adam, phase: Phase, progress: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = phase.learning_rate.at(progress)
-        group["betas"] = (phase.beta1, phase.beta2.at(progress))
-
-
-def _set_mode(networks: Networks, *, training: bool) -> None:
-    for module in networks.values():
-        module.train(training)
-
-
-def _freeze_all_but(networks: Networks, trained: tuple[str, ...]) -> None:
-    for name, module in networks.items():
-        module.requires_grad_(name in trained)
-
-
-def _step(
-    phase: Phase,
-    networks: Networks,
-    data: TrainingData,
-    index: Int[Tensor, " n"],
-    rng: torch.Generator,
-    settings: LoopSettings,
-    samples_seen: int,
-    micro_batch: int,
-    optimizer: torch.optim.Adam,
-) -> dict[str, Tensor]:
-    """Take one optimizer step; gradients are accumulated over micro-batches, which change nothing but memory."""
-    optimizer.zero_grad(set_to_none=True)
-    totals: dict[str, Tensor] = {}
-    for part in torch.split(index, micro_batch):
-        weights = data.weights[part] if data.weights is not None else torch.ones(len(part), device=index.device)
-        batch = Batch(data.x[part], data.labels[part], weights, rng, samples_seen / settings.total_samples)
-        with torch.autocast(index.device.type, settings.precision, enabled=settings.precision != torch.float32):
-            loss, values = phase.loss(networks, batch)
-        share = len(part) / len(index)
-        (loss * share).backward()  # type: ignore[no-untyped-call]
-        for name, value in {"loss": loss, **values}.items():
-            totals[name] = totals.get(name, torch.zeros((), device=index.device)) + value.detach() * share
-    optimizer.step()
-    return totals
-
-
-def _state(
-    networks: Networks, average: Networks | None, optimizers: Mapping[str, torch.optim.Adam], progress: _Progress
-) -> State:
-    state: dict[str, Any] = {
-        "samples_seen": progress.samples_seen,
-        "best_score": progress.best_score,
-        "disappointments": progress.disappointments,
-        "num_threads": torch.get_num_threads(),
-        "best": progress.best,
-        "networks": {name: module.state_dict() for name, module in networks.items()},
-        "average": {name: module.state_dict() for name, module in (average or {}).items()},
-        "optimizers": {name: _optimizer_state(optimizer) for name, optimizer in optimizers.items()},
+def _events(settings: LoopSettings, validation: Validation | None, adaptation: Adaptation | None) -> dict[str, int]:
+    """Return every how many samples each thing is due; 0 for never."""
+    return {
+        "report": settings.report_every_samples,
+        "validation": validation.every_samples if validation else 0,
+        "adaptation": adaptation.every_samples if adaptation else 0,
+        "checkpoint": settings.checkpoint_every_samples or 0,
     }
-    return state
 
 
-def _optimizer_state(optimizer: torch.optim.Adam) -> dict[str, object]:
-    """Return moments by parameter position; settings are schedules and need no storing."""
-    return {str(key): value for key, value in optimizer.state_dict()["state"].items()}
+def _is_due(samples_seen: int, step_samples: int, every: int) -> bool:
+    """Tell whether a multiple of `every` lies in the last iteration."""
+    return every > 0 and samples_seen % every < step_samples
 
 
-def _restore(
-    state: State, networks: Networks, average: Networks | None, optimizers: Mapping[str, torch.optim.Adam]
-) -> _Progress:
-    try:
-        for name, module in networks.items():
-            module.load_state_dict(state["networks"][name])
-        for name, module in (average or {}).items():
-            module.load_state_dict(state["average"][name])
-        for name, optimizer in optimizers.items():
-            full = optimizer.state_dict()
-            full["state"] = {int(key): value for key, value in state["optimizers"][name].items()}
-            optimizer.load_state_dict(full)
-    except (KeyError, RuntimeError, TypeError) as err:
-        msg = (
-            f"a stored training state belongs to other networks ({err}). Remove the partial stage folder to train anew."
+def _not_finite(values: Mapping[str, Tensor], samples_seen: int) -> str | None:
+    for name, value in values.items():
+        if name.endswith("/loss") and not math.isfinite(float(value)):
+            return (
+                f"the loss of phase '{name.removesuffix('/loss')}' became {float(value)} after {samples_seen:,} samples"
+            )
+    return None
+
+
+def _answer(
+    alarm: str,
+    progress: Progress,
+    settings: LoopSettings,
+    checkpointer: Checkpointer | None,
+    networks: Networks,
+    average: Networks | None,
+    stepper: Stepper,
+    team: Team,
+    hooks: Hooks,
+) -> Progress:
+    """Go back to the last good checkpoint at half the rate; or end with the best weights; or say why neither can be."""
+    state = checkpointer.load_latest(stepper.device) if checkpointer is not None else None
+    if state is not None and progress.rollbacks < settings.max_rollbacks:
+        events, rollbacks = progress.events, progress.rollbacks + 1
+        progress = unpack(state, networks, average, stepper)
+        progress.events, progress.rollbacks = events, rollbacks
+        event = (
+            f"{alarm}: back to the checkpoint at {progress.samples_seen:,} samples, going on at "
+            f"{progress.rate_factor:g} of the learning rate"
         )
-        raise CheckpointError(msg) from err
-    if state["num_threads"] != torch.get_num_threads():
-        logger.warning(
-            "resuming with %d threads a training that ran with %s: the result is as good, but not bit-equal",
-            torch.get_num_threads(),
-            state["num_threads"],
-        )
-    return _Progress(
-        samples_seen=int(state["samples_seen"]),
-        best_score=state["best_score"],
-        best=state["best"],
-        disappointments=int(state["disappointments"]),
+        progress.events.append(event)
+        hooks.note(event + ".")
+        if checkpointer is not None and team.is_first:
+            checkpointer.save(pack(networks, average, stepper, progress), progress.samples_seen)
+        team.wait()
+        return progress
+    if progress.best is not None or (state is not None and state["best"] is not None):
+        if state is not None:
+            best = progress.best, progress.best_score, progress.best_samples_seen
+            events = progress.events
+            progress = unpack(state, networks, average, stepper)
+            progress.best, progress.best_score, progress.best_samples_seen = best
+            progress.events = events
+        progress.stopped = True
+        event = f"{alarm}: training ends with the best weights so far, of {progress.best_samples_seen:,} samples"
+        progress.events.append(event)
+        hooks.note(event + ".")
+        return progress
+    last = f"{state['samples_seen']:,} samples" if state is not None else "none"
+    msg = (
+        f"{alarm}, and {progress.rollbacks} restarts at a lower rate did not help. Last good checkpoint: {last}. "
+        "Lower the learning rate or raise the penalty weight (train.generator.learning_rate, train.generator.gamma), "
+        "then run the same command again."
     )
+    raise TrainingDivergedError(msg)

@@ -131,9 +131,11 @@ class ImageModality:
         """Draw legal mirrorings, small rotations, scales and shifts, and an elastic field."""
         return draw_variation(num_samples, generator, spec)
 
-    def vary(self, x: Float[Tensor, "n c h w"], variation: Variation, spec: ImageSpec) -> Float[Tensor, "n c h w"]:
-        """Resample each picture once, through all of its variation."""
-        return vary(x, variation, spec)
+    def vary(
+        self, x: Float[Tensor, "n c h w"], variation: Variation, spec: ImageSpec, *, is_sharp: bool = False
+    ) -> Float[Tensor, "n c h w"]:
+        """Resample each picture once, through all of its variation; bilinear, or bicubic where `is_sharp`."""
+        return vary(x, variation, spec, is_sharp=is_sharp)
 
 
 def _pixels(cells: pa.Array, spec: ImageSpec) -> NDArray[np.uint8]:

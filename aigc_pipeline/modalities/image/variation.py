@@ -37,16 +37,22 @@ def draw_variation(num_samples: int, generator: torch.Generator, spec: ImageSpec
     }
 
 
-def vary(x: Float[Tensor, "n c h w"], variation: Variation, spec: ImageSpec) -> Float[Tensor, "n c h w"]:
+def vary(
+    x: Float[Tensor, "n c h w"], variation: Variation, spec: ImageSpec, *, is_sharp: bool = False
+) -> Float[Tensor, "n c h w"]:
     """Mirror, then rotate (counterclockwise), enlarge, shift (right, down) and bend each picture; differentiable in x.
 
     Each output pixel is traced back to its place in `x` and interpolated there once; beyond the edge the edge repeats.
+    Bilinear interpolation blurs: pictures that are stored and varied again when they are used take the bicubic one, or
+    blur becomes a sign of where they come from (docs/LOG.md).
     """
     height, width = x.shape[2:]
     grid = F.affine_grid(_affine(variation, aspect=width / height), [len(x), 1, height, width], align_corners=False)
     field = F.interpolate(variation["elastic"], size=(height, width), mode="bicubic", align_corners=True)
     grid = (grid + 2 * field.movedim(1, -1)) * _mirror(variation, spec)  # the grid's side is 2
-    return F.grid_sample(x, grid.to(x), mode="bilinear", padding_mode="border", align_corners=False)
+    if not is_sharp:
+        return F.grid_sample(x, grid.to(x), mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(x, grid.to(x), mode="bicubic", padding_mode="border", align_corners=False).clamp(-1, 1)
 
 
 def _affine(variation: Variation, *, aspect: float) -> Float[Tensor, "n 2 3"]:

@@ -96,6 +96,9 @@ class VectorModality:
         noise = torch.randn(num_samples, spec.num_values, generator=generator, device=generator.device)
         return {"jitter": noise * _JITTER}
 
-    def vary(self, x: Float[Tensor, "n d"], variation: Variation, spec: VectorSpec) -> Float[Tensor, "n d"]:  # noqa: ARG002
+    def vary(
+        self, x: Float[Tensor, "n d"], variation: Variation, spec: VectorSpec, *, is_sharp: bool = False
+    ) -> Float[Tensor, "n d"]:
         """Add the jitter."""
+        del spec, is_sharp  # nothing is resampled
         return x + variation["jitter"]
