@@ -97,7 +97,7 @@ class Judged:
 def _judge(config: PipelineConfig, run: "StageCaller") -> Judged:
     raw, cleaned, splits, planned = _prepare(config, run)
     embeddings = run(embed, config.embed, splits)
-    checkpoint = run(train, config.train, planned, splits)
+    checkpoint = run(train, config.train, planned, splits, embeddings)
     judge = run(calibrate, config.calibrate, config.filter, planned, splits, embeddings, checkpoint)
     candidates = run(synthesize, config.synthesize, planned, splits, checkpoint, judge)
     scored = run(score, config.score, planned, splits, embeddings, checkpoint, judge, candidates)

@@ -132,6 +132,12 @@ class Checkpoint(Record):
     spec: AnySpec
     classes: tuple[str, ...]
     samples_seen: int
+    """When training ended."""
+    best_samples_seen: int = 0
+    """When these weights were current: validation chose them."""
+    seconds: float = 0.0
+    events: tuple[str, ...] = ()
+    """What went wrong in training and how it was answered."""
     num_threads: int
     weights_sha256: str
     trained_on: int

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field
 
@@ -24,6 +24,15 @@ class RuntimeConfig(Settings):
     """`auto` takes a GPU when there is one; else `cpu`, `cuda`, `cuda:1` ..."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of the tensor library; 0 means one per core."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the generator's training passes: `auto` is bfloat16 on a GPU that has it, else float32. Penalties, optimizer and
+    weights stay in float32."""
+    compile: bool = False
+    """Compile the generator's networks for training (torch.compile): minutes at the start, faster after. For GPUs."""
+    deterministic: bool = False
+    """Only algorithms that repeat exactly on a GPU; slower. On a CPU every run repeats anyway."""
+    processes: int = Field(default=1, ge=1)
+    """Processes that train together (torchrun), one GPU each; on a CPU they share the threads."""
 
     @property
     def num_threads(self) -> int:

@@ -52,6 +52,11 @@ class Generator(Protocol):
         ...
 
     @property
+    def adapts_augmentation(self) -> bool:
+        """True where the losses follow the loop's adaptive strength of augmentation; asks for a discriminator."""
+        ...
+
+    @property
     def batch_size(self) -> int:
         """Real samples per step."""
         ...
@@ -106,6 +111,11 @@ class Family(Member):
     @property
     def uses_parents(self) -> bool:
         """Return False: samples come from nothing but a seed and a label."""
+        return False
+
+    @property
+    def adapts_augmentation(self) -> bool:
+        """Return False."""
         return False
 
     def sampler(self, labels: Int[Tensor, " n"]) -> Sampler:

@@ -47,9 +47,15 @@ class R3GAN(Family):
     gamma: float | None = Field(default=None, gt=0)
     """Weight of R1 + R2; None follows the sample size (generators, section 2.4)."""
     augment_probability: float | None = Field(default=None, ge=0, le=1)
-    """Strength of differentiable augmentation; None means 0.3 below 5,000 training samples and 0 above."""
+    """Fixed probability of differentiable augmentation. None adapts it to how well D knows its samples by heart, from
+    0.3 below 5,000 training samples and from 0 above."""
     ema_half_life_samples: float = Field(default=500_000, ge=0)
     """Memory of the averaged generator, at most 5 % of the samples seen."""
+
+    @property
+    def adapts_augmentation(self) -> bool:
+        """True where no fixed probability is set."""
+        return self.augment_probability is None
 
     def networks(self, spec: SampleSpec, num_classes: int, seed: int) -> dict[str, nn.Module]:
         """Return `generator` and `discriminator`."""
@@ -58,7 +64,7 @@ class R3GAN(Family):
     def phases(self, spec: SampleSpec, num_train: int) -> list[Phase]:
         """Return one discriminator and one generator step."""
         penalty = ZeroCentered(self._gamma(spec, num_train), self.penalty)
-        objective = Objective(LOSSES[self.loss], penalty, self._augmentation(num_train))
+        objective = Objective(LOSSES[self.loss], penalty, self.augment_probability)
         start = self.learning_rate or (2e-4 if self.backbone == "resnext" else 1e-3)
         rate = Cosine(start, start / 5, _DECAY_SHARE)
         beta2 = Cosine(0.9, 0.99, _DECAY_SHARE)
@@ -92,8 +98,3 @@ class R3GAN(Family):
         side = math.sqrt(math.prod(spec.shape[1:])) if len(spec.shape) > 1 else 32
         start = self.gamma if self.gamma is not None else 0.05 * (side / 32) ** 3.1
         return Cosine(start, start * 8 if num_train < _SMALL_DATA else start / 10, _DECAY_SHARE)
-
-    def _augmentation(self, num_train: int) -> float:
-        if self.augment_probability is not None:
-            return self.augment_probability
-        return 0.3 if num_train < _SMALL_DATA else 0.0

@@ -24,6 +24,14 @@ def place(networks: Networks, device: torch.device) -> None:
                 parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
+def compile_networks(networks: Networks) -> None:
+    """Compile the passes of every network in place; names of weights stay as they are."""
+    for module in networks.values():
+        module.compile()
+        if hasattr(module, "logit_and_gradient"):
+            module.logit_and_gradient = torch.compile(module.logit_and_gradient)  # type: ignore[arg-type, assignment]
+
+
 def save_networks(networks: Networks, file: Path) -> str:
     """Write the weights and return their sha256.
 

@@ -4,6 +4,9 @@ import torch
 
 from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.training.team import Team
+
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def device_of(runtime: RuntimeConfig) -> torch.device:
@@ -26,3 +29,28 @@ def device_of(runtime: RuntimeConfig) -> torch.device:
         )
         raise ConfigError(msg)
     return device
+
+
+def training_device(runtime: RuntimeConfig, team: Team) -> torch.device:
+    """Return the device of this process, set its share of the CPU threads, and repeatability where it is asked for.
+
+    Raises:
+        ConfigError: if the named device is not there.
+    """
+    device = device_of(runtime)
+    if team.size > 1:
+        torch.set_num_threads(max(1, runtime.num_threads // team.size))
+        if device.type == "cuda":
+            device = torch.device("cuda", Team.local_rank())
+            torch.cuda.set_device(device)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = not runtime.deterministic
+        torch.use_deterministic_algorithms(runtime.deterministic)
+    return device
+
+
+def precision_of(runtime: RuntimeConfig, device: torch.device) -> torch.dtype:
+    """Return the precision of the networks' passes in training."""
+    if runtime.precision != "auto":
+        return _PRECISIONS[runtime.precision]
+    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32

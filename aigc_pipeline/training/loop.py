@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from aigc_pipeline.core.errors import TrainingDivergedError
 from aigc_pipeline.training.checkpoint import Checkpointer
 from aigc_pipeline.training.ema import ema_weight, update_ema
-from aigc_pipeline.training.health import Watch
+from aigc_pipeline.training.health import Finding, Watch
 from aigc_pipeline.training.progress import Progress, pack, unpack
 from aigc_pipeline.training.step import LoopSettings, Networks, Phase, Stepper, set_mode
 from aigc_pipeline.training.strength import Adaptation
@@ -156,20 +156,23 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
         if due["report"] and alarm is None:
             numbers = {name: float(value) for name, value in values.items()}
             numbers["samples_per_second"] = (seen - started_at) / (time.monotonic() - started)
-            numbers["augmentation"] = progress.strength
-            for name, value in (numbers | stepper.memory()).items():
-                hooks.metric(name, value, seen)
+            if adaptation is not None:
+                numbers |= {"augmentation": progress.strength, "overfitting": progress.overfitting}
             progress.remember(numbers)
-            alarm = team.agree(watch(result, progress.history, seen / settings.total_samples) if watch else None)
+            finding = Finding()
+            if watch is not None and team.is_first:
+                finding = watch(result, progress.history, seen / settings.total_samples)
+            for name, value in {**numbers, **stepper.memory(), **finding.numbers}.items():
+                hooks.metric(name, value, seen)
+            alarm = team.agree(finding.alarm)
         if alarm is not None:
             progress = _answer(alarm, progress, settings, checkpointer, networks, average, stepper, team, hooks)
             continue
 
         if adaptation is not None and due["adaptation"]:
             set_mode(networks, training=False)
-            signal = team.agree(adaptation.signal(networks) if team.is_first else 0.0)
-            progress.strength = adaptation.next(progress.strength, signal)
-            hooks.metric("overfitting", signal, seen)
+            progress.overfitting = team.agree(adaptation.signal(networks) if team.is_first else 0.0)
+            progress.strength = adaptation.next(progress.strength, progress.overfitting)
         if validation is not None and due["validation"]:
             score = team.agree(validation.score(result) if team.is_first else 0.0)
             hooks.metric(f"validation/{validation.name}", score, seen)

@@ -25,6 +25,8 @@ class Progress:
     samples_seen: int = 0
     strength: float = 0.0
     """Probability of adaptive augmentation."""
+    overfitting: float = 0.0
+    """What adaptation measured last."""
     best_score: float | None = None
     best_samples_seen: int = 0
     best: dict[str, dict[str, Tensor]] | None = None
@@ -57,7 +59,16 @@ class Progress:
             self.stopped = self.disappointments >= patience
 
 
-_SCALARS = ("samples_seen", "strength", "best_score", "best_samples_seen", "disappointments", "stopped", "rollbacks")
+_SCALARS = (
+    "samples_seen",
+    "strength",
+    "overfitting",
+    "best_score",
+    "best_samples_seen",
+    "disappointments",
+    "stopped",
+    "rollbacks",
+)
 
 
 def pack(networks: Networks, average: Networks | None, stepper: Stepper, progress: Progress) -> State:

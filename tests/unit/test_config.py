@@ -6,17 +6,17 @@ from aigc_pipeline.core.errors import ConfigError
 
 def test_later_layers_win_and_deep_groups_merge(tmp_path):
     file = tmp_path / "c.yaml"
-    file.write_text("seed: 3\ntrain: {max_minutes: 9, generator: {kind: r3gan, width: 48}}\n")
+    file.write_text("seed: 3\ntrain: {max_minutes: 9, generator: {kind: r3gan, size: medium}}\n")
     config = load_config(file=file, source="digits", preset="thorough", overrides=["train.generator.gamma=0.1"])
 
     assert config.seed == 3
     assert config.train.max_minutes == 9
     assert config.evaluate.num_seeds == 10
-    assert config.train.generator.model_dump() | {"width": 48, "gamma": 0.1} == config.train.generator.model_dump()
+    assert config.train.generator.model_dump() | {"size": "medium", "gamma": 0.1} == config.train.generator.model_dump()
 
 
 def test_settings_of_a_unions_default_member_need_no_kind():
-    assert load_config(source="digits", overrides=["train.generator.width=64"]).train.generator.width == 64  # type: ignore[union-attr]
+    assert load_config(source="digits", overrides=["train.generator.size=large"]).train.generator.size == "large"  # type: ignore[union-attr]
 
 
 def test_the_resolved_yaml_loads_to_an_equal_config(tmp_path):

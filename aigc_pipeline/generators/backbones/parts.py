@@ -84,11 +84,21 @@ def projection(num_classes: int, size: int) -> nn.Embedding:
 
 
 def geometry(height: int, width: int) -> tuple[tuple[int, int], int]:
-    """Return the base size and how many doublings lead to at least `height x width`; the base side is 4 to 7."""
-    octaves = 0
-    while min(math.ceil(height / 2 ** (octaves + 1)), math.ceil(width / 2 ** (octaves + 1))) >= _MIN_BASE_SIDE:
-        octaves += 1
-    return (math.ceil(height / 2**octaves), math.ceil(width / 2**octaves)), octaves
+    """Return the base size and how many doublings lead to at least `height x width`.
+
+    The shorter base side is 4 to 7; where two bases qualify (28 = 7 x 4 = 4 x 8 - 4), the one that wastes fewer pixels:
+    at 28 px it trains 1.7 times as fast (docs/LOG.md).
+    """
+    fitting = []
+    for octaves in range(height.bit_length() + width.bit_length()):
+        base = (math.ceil(height / 2**octaves), math.ceil(width / 2**octaves))
+        if _MIN_BASE_SIDE <= min(base) < 2 * _MIN_BASE_SIDE:
+            wasted = math.prod(side * 2**octaves for side in base) - height * width
+            fitting.append((wasted, -octaves, base))
+    if not fitting:
+        return (height, width), 0
+    _, negative, base = min(fitting)
+    return base, -negative
 
 
 def center_crop(x: Float[Tensor, "n c h w"], height: int, width: int) -> Float[Tensor, "n c h2 w2"]:

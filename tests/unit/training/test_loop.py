@@ -5,11 +5,13 @@ import torch
 from torch import nn
 
 from aigc_pipeline.core.errors import TrainingDivergedError
-from aigc_pipeline.training.checkpoint import Checkpointer
 from aigc_pipeline.training.batch import Batch
+from aigc_pipeline.training.checkpoint import Checkpointer
+from aigc_pipeline.training.health import Finding
 from aigc_pipeline.training.loop import Hooks, LoopSettings, Phase, TrainingData, Validation, train
 from aigc_pipeline.training.samplers import ClassPower
 from aigc_pipeline.training.schedule import constant
+from aigc_pipeline.training.strength import Adaptation
 
 
 def make_data(n: int = 64) -> TrainingData:
@@ -85,7 +87,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(tmp_
     phases = [Phase("model", ("model",), explode, constant(1e-2))]
     settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=48)
 
-    with pytest.raises(TrainingDivergedError, match="became nan after 192 samples.*Last good checkpoint: 144 samples"):
+    with pytest.raises(TrainingDivergedError, match=r"became nan after 192 samples.*Last good checkpoint: 144 samples"):
         train(make_model(), phases, make_data(), settings, checkpointer=Checkpointer(tmp_path))
 
 
@@ -148,3 +150,141 @@ def test_only_the_networks_of_a_phase_move():
     train(networks, PHASES, make_data(), LoopSettings(64, 16, seed=5))
 
     assert torch.equal(networks["other"].weight, before)
+
+
+def test_an_alarm_goes_back_to_the_last_good_checkpoint_and_on_at_half_the_rate(tmp_path):
+    notes: list[str] = []
+    rates: list[float] = []
+
+    def explode_once(networks, batch: Batch):
+        loss, values = loss_of(networks, batch)
+        seen = round(batch.progress * 320)
+        first_time = seen == 208 and not notes
+        return loss * (math.nan if first_time else 1.0), values
+
+    def metric(name: str, value: float, _step: int) -> None:
+        if name == "model/loss":
+            rates.append(value)
+
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=48, report_every_samples=16)
+    trained = train(
+        make_model(), [Phase("model", ("model",), explode_once, constant(1e-2))], make_data(), settings,
+        checkpointer=Checkpointer(tmp_path), hooks=Hooks(note=notes.append, metric=metric),
+    )  # fmt: skip
+
+    assert "back to the checkpoint at 192 samples, going on at 0.5 of the learning rate" in notes[0]
+    assert trained.events == (notes[0].removesuffix("."),)
+    assert trained.samples_seen == 320
+    assert all(math.isfinite(value) for value in rates)
+    assert torch.isfinite(weights(trained.networks)).all()
+
+
+def test_a_run_killed_after_a_rollback_ends_with_the_same_weights(tmp_path):
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=48, report_every_samples=16)
+
+    def run(folder, hooks=None):
+        alarms = [Finding("a planted alarm")]
+
+        def watch(_networks, _history, progress):
+            return alarms.pop() if progress > 0.6 and alarms and not folder.joinpath("answered").exists() else Finding()
+
+        hooks = hooks or Hooks()
+        hooks.note = lambda _message: folder.joinpath("answered").touch()
+        return train(
+            make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(folder), watch=watch, hooks=hooks
+        )
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KilledError):
+        run(tmp_path / "killed", kill_at(256))
+    resumed = run(tmp_path / "killed")
+
+    assert torch.equal(weights(whole.networks), weights(resumed.networks))
+    assert len(resumed.events) == 1
+    assert resumed.events == whole.events
+
+
+def test_alarms_that_do_not_end_stop_training_with_the_best_weights(tmp_path):
+    scores = iter([1.0, 3.0, 2.0, 2.0, 2.0, 2.0])
+
+    def watch(_networks, _history, progress):
+        return Finding("mode collapse" if progress > 0.6 else None, {"diversity": 0.1})
+
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=32, report_every_samples=16)
+    trained = train(
+        make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path), watch=watch,
+        validation=Validation(64, lambda _: next(scores), patience=9),
+    )  # fmt: skip
+
+    assert trained.best_score == 3.0
+    assert trained.best_samples_seen == 128
+    assert "training ends with the best weights so far, of 128 samples" in trained.events[-1]
+
+
+def test_alarms_without_any_best_weights_are_an_error(tmp_path):
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=32, report_every_samples=16)
+
+    with pytest.raises(TrainingDivergedError, match="mode collapse, and 1 restarts at a lower rate did not help"):
+        train(
+            make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path),
+            watch=lambda _networks, _history, progress: Finding("mode collapse" if progress > 0.6 else None),
+        )  # fmt: skip
+
+
+def test_repeats_step_on_samples_of_their_own_and_count_as_seen():
+    shown: list[torch.Tensor] = []
+
+    def look(networks, batch: Batch):
+        shown.append(batch.x)
+        return loss_of(networks, batch)
+
+    phases = [Phase("model", ("model",), look, constant(1e-2), repeats=3)]
+    trained = train(make_model(), phases, make_data(), LoopSettings(96, 16, seed=5))
+
+    assert trained.samples_seen == 96
+    assert len(shown) == 6
+    assert len({tuple(x.flatten().tolist()) for x in shown}) == 6
+
+
+def test_frozen_parameters_do_not_move():
+    model = make_model()
+    before = {name: value.clone() for name, value in model["model"].state_dict().items()}
+
+    train(model, PHASES, make_data(), LoopSettings(160, 16, seed=5, frozen=("model.0",)))
+
+    after = model["model"].state_dict()
+    assert torch.equal(before["0.weight"], after["0.weight"])
+    assert torch.equal(before["0.bias"], after["0.bias"])
+    assert not torch.equal(before["2.weight"], after["2.weight"])
+
+
+def test_adaptive_strength_reaches_the_losses_and_survives_a_kill(tmp_path):
+    strengths: list[float] = []
+
+    def look(networks, batch: Batch):
+        strengths.append(batch.strength)
+        return loss_of(networks, batch)
+
+    phases = [Phase("model", ("model",), look, constant(1e-2))]
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=48)
+    adaptation = Adaptation(lambda _: 0.9, every_samples=32, horizon_samples=320, start=0.1)
+    train(make_model(), phases, make_data(), settings, adaptation=adaptation)
+    whole, strengths[:] = list(strengths), []
+
+    with pytest.raises(KilledError):
+        train(make_model(), phases, make_data(), settings, adaptation=adaptation,
+              checkpointer=Checkpointer(tmp_path), hooks=kill_at(160))  # fmt: skip
+    strengths.clear()
+    train(make_model(), phases, make_data(), settings, adaptation=adaptation, checkpointer=Checkpointer(tmp_path))
+
+    assert whole[0] == pytest.approx(0.1)
+    assert max(whole) == pytest.approx(0.8)
+    assert strengths == whole[-len(strengths) :]
+
+
+def test_half_precision_scales_gradients_and_keeps_weights_in_float32():
+    settings = LoopSettings(160, 16, seed=5, precision=torch.float16)
+    trained = train(make_model(), PHASES, make_data(), settings)
+
+    assert {parameter.dtype for parameter in trained.networks["model"].parameters()} == {torch.float32}
+    assert torch.isfinite(weights(trained.networks)).all()

@@ -1,0 +1,157 @@
+"""From records to trained weights: one process's share of one training."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.data.loader import LabelledCells, load_cells
+from aigc_pipeline.fitting.quality import adaptation_of, validation_of
+from aigc_pipeline.fitting.settings import CHECKPOINT_WEIGHTS, FitSettings
+from aigc_pipeline.fitting.warm_start import start_warm
+from aigc_pipeline.fitting.watching import HealthWatch
+from aigc_pipeline.generators.synthesis import Synthesizer
+from aigc_pipeline.generators.weights import compile_networks, place, save_networks
+from aigc_pipeline.loading import open_encoder
+from aigc_pipeline.modalities import modality_of
+from aigc_pipeline.records import DatasetSplits, Embeddings, SynthesisPlan
+from aigc_pipeline.training.checkpoint import Checkpointer
+from aigc_pipeline.training.devices import precision_of, training_device
+from aigc_pipeline.training.loop import Hooks, LoopSettings, Networks, TrainingData
+from aigc_pipeline.training.loop import train as run_loop
+from aigc_pipeline.training.strength import Adaptation
+from aigc_pipeline.training.team import Team
+
+_GRID_COLUMNS = 8
+_ADAPT_SHARE = 0.02
+_IMAGE_AXES = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to; its weights lie beside it."""
+
+    weights_sha256: str
+    samples_seen: int
+    best_samples_seen: int
+    seconds: float
+    best_score: float | None
+    events: tuple[str, ...]
+
+    def write(self, file: Path) -> None:
+        """Write JSON."""
+        file.write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, file: Path) -> "Outcome":
+        """Read it back."""
+        content = json.loads(file.read_text())
+        return cls(**{**content, "events": tuple(content["events"])})
+
+
+def fit(
+    context: Context,
+    config: FitSettings,
+    planned: SynthesisPlan,
+    splits: DatasetSplits,
+    embeddings: Embeddings,
+    team: Team | None = None,
+) -> Outcome:
+    """Train and write `generator.safetensors` into the context's directory.
+
+    Raises:
+        TrainingDivergedError: where training cannot be saved; names the last good checkpoint.
+        CheckpointError: if the warm start does not fit.
+    """
+    team = team or Team()
+    device = training_device(context.runtime, team)
+    cells = load_cells(context.files_of(splits) / "train.arrow")
+    networks = config.generator.networks(splits.spec, len(splits.classes), context.seed_for("init"))
+    place(networks, device)
+    if config.warm_start is not None and networks:
+        context.reporter.note(start_warm(networks, config.warm_start, config.generator, splits.classes) + ".")
+    phases = config.generator.phases(splits.spec, len(cells))
+    if not phases:
+        return Outcome(save_networks(networks, context.out / CHECKPOINT_WEIGHTS), 0, 0, 0.0, None, ())
+    if context.runtime.compile:
+        compile_networks(networks)
+    synthesizer = Synthesizer(config.generator, networks, splits.spec, cells, frozenset(), device)
+    selection = load_cells(context.files_of(splits) / "selection.arrow")
+    encoder = open_encoder(context, splits, embeddings, "encoder")
+    total = planned.total_samples
+    hooks = _hooks(context, config, total, synthesizer)
+    trained = run_loop(
+        networks,
+        phases,
+        resident(cells, splits, config, device),
+        LoopSettings(
+            total_samples=total,
+            batch_size=config.generator.batch_size,
+            seed=context.seed_for("loop"),
+            ema_half_life_samples=config.generator.ema_half_life_samples,
+            checkpoint_every_samples=int(config.checkpoint_share * total),
+            precision=precision_of(context.runtime, device),
+            frozen=config.warm_start.frozen if config.warm_start else (),
+        ),
+        checkpointer=Checkpointer(context.out / "states"),
+        validation=validation_of(
+            synthesizer, encoder, selection, every_samples=int(config.validate_share * total),
+            patience=config.patience, root=context.seed,
+        ),
+        adaptation=_adaptation(config, synthesizer, selection, total, context.seed),
+        watch=HealthWatch(synthesizer, encoder, context.seed),
+        team=team,
+        hooks=hooks if team.is_first else Hooks(),
+    )  # fmt: skip
+    sha256 = save_networks(trained.networks, context.out / CHECKPOINT_WEIGHTS) if team.is_first else ""
+    return Outcome(
+        sha256, trained.samples_seen, trained.best_samples_seen, trained.seconds, trained.best_score, trained.events
+    )
+
+
+def resident(cells: LabelledCells, splits: DatasetSplits, config: FitSettings, device: torch.device) -> TrainingData:
+    """Put the training split on the device; where it would take half of a GPU's free memory, it waits outside."""
+    x = modality_of(splits.spec).to_tensor(cells.cells, splits.spec)
+    labels = torch.from_numpy(cells.labels).to(device)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        x = x.to(device) if x.nbytes < free / 2 else x.pin_memory()
+    return TrainingData(x, labels, config.generator.sampler(labels))
+
+
+def _adaptation(
+    config: FitSettings, synthesizer: Synthesizer, selection: LabelledCells, total: int, root: int
+) -> Adaptation | None:
+    if not config.generator.adapts_augmentation or len(synthesizer.spec.shape) != _IMAGE_AXES:
+        return None
+    return adaptation_of(
+        synthesizer, selection, total_samples=total, every_samples=max(int(_ADAPT_SHARE * total), 1), root=root
+    )
+
+
+def _hooks(context: Context, config: FitSettings, total: int, synthesizer: Synthesizer) -> Hooks:
+    reporter = context.reporter
+    return Hooks(
+        progress=lambda done, of: reporter.progress("train", done, of),
+        metric=lambda name, value, samples_seen: reporter.metric(f"train/{name}", value, samples_seen),
+        snapshot=_snapshot(context, synthesizer),
+        snapshot_every_samples=max(int(config.snapshot_share * total), 1),
+        note=reporter.note,
+    )
+
+
+def _snapshot(context: Context, synthesizer: Synthesizer) -> Callable[[Networks, int], None]:
+    """Show a grid of the same latents every time, one row a class."""
+
+    def show(networks: Networks, samples_seen: int) -> None:
+        now = replace(synthesizer, networks=networks)
+        labels = sorted({int(label) for label in now.train.labels})
+        made, _ = now.make(now.orders(dict.fromkeys(labels, _GRID_COLUMNS), "grid", root=context.seed))
+        grid = modality_of(now.spec).grid(made, now.spec, _GRID_COLUMNS)
+        if grid is not None:
+            context.reporter.image(f"samples after {samples_seen:,}", grid)
+
+    return show

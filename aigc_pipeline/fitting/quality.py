@@ -1,0 +1,114 @@
+"""What is measured on held-out samples while a generator trains: how far its samples are, how much D knows by heart.
+
+Selection chooses: the weights that are kept, and the strength of augmentation. Calibration and test are never looked at.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aigc_pipeline.data.loader import LabelledCells
+from aigc_pipeline.features import FittedEncoder
+from aigc_pipeline.generators.base import Generator
+from aigc_pipeline.generators.synthesis import Synthesizer
+from aigc_pipeline.metrics.kernel import kid
+from aigc_pipeline.modalities import modality_of
+from aigc_pipeline.training.loop import Networks, Validation
+from aigc_pipeline.training.strength import Adaptation, overfitting
+
+MIN_SELECTION = 30
+"""Selection samples under which nothing is chosen: noise would."""
+_NUM_FAKES = 1_000
+_MAX_SIGNAL_ROWS = 500
+_SMALL_DATA = 5_000
+_SMALL_DATA_STRENGTH = 0.3
+_HORIZON_SAMPLES = 500_000
+
+
+def draw(
+    synthesizer: Synthesizer, networks: Networks, counts: Mapping[int, int], name: str, root: int
+) -> LabelledCells:
+    """Return `counts[k]` samples of every class from networks in training; the same seeds every time."""
+    synthesizer = replace(synthesizer, networks=networks)
+    orders = synthesizer.orders(counts, name, root=root)
+    cells, _ = synthesizer.make(orders)
+    labels = np.array([order.label for order in orders], np.int64)
+    return LabelledCells([str(i) for i in range(len(orders))], labels, cells)
+
+
+def validation_of(
+    synthesizer: Synthesizer,
+    encoder: FittedEncoder,
+    selection: LabelledCells,
+    *,
+    every_samples: int,
+    patience: int,
+    root: int,
+) -> Validation | None:
+    """Return the held-out score: minus the kernel distance between 1,000 samples and the selection split.
+
+    The samples have the selection split's class mix. None where it is too small to choose.
+    """
+    if len(selection) < MIN_SELECTION or every_samples <= 0:
+        return None
+    real = encoder.encode(selection.cells)
+    copies = max(1, round(_NUM_FAKES / len(selection)))
+    labels, counts = np.unique(selection.labels, return_counts=True)
+    wanted = {int(label): int(count) * copies for label, count in zip(labels, counts, strict=True)}
+
+    def score(networks: Networks) -> float:
+        return -kid(real, encoder.encode(draw(synthesizer, networks, wanted, "validation", root).cells))
+
+    return Validation(every_samples, score, patience, name="minus_kernel_distance")
+
+
+def adaptation_of(
+    synthesizer: Synthesizer, selection: LabelledCells, *, total_samples: int, every_samples: int, root: int
+) -> Adaptation:
+    """Return how augmentation follows the overfitting of D; it stays at its start where selection is too small to tell."""
+    train, spec, device = synthesizer.train, synthesizer.spec, synthesizer.device
+    start = _SMALL_DATA_STRENGTH if len(train) < _SMALL_DATA else 0.0
+    horizon = min(_HORIZON_SAMPLES, max(total_samples, 1))
+    if len(selection) < MIN_SELECTION:
+        return Adaptation(lambda _networks: 0.0, 0, horizon, start)
+    held_out = selection.take(_spread(len(selection)))
+    shown = train.take(_like(train.labels, held_out.labels))
+    wanted = dict(zip(*(part.tolist() for part in np.unique(held_out.labels, return_counts=True)), strict=True))
+    modality = modality_of(spec)
+    real = {
+        name: (modality.to_tensor(cells.cells, spec).to(device), torch.from_numpy(cells.labels).to(device))
+        for name, cells in (("train", shown), ("held_out", held_out))
+    }
+
+    @torch.no_grad()
+    def signal(networks: Networks) -> float:
+        fakes = draw(synthesizer, networks, wanted, "adaptation", root)
+        fake = modality.to_tensor(fakes.cells, spec).to(device), torch.from_numpy(fakes.labels).to(device)
+        logits = [_logits(synthesizer.generator, networks, *each) for each in (real["train"], real["held_out"], fake)]
+        return overfitting(*logits)
+
+    return Adaptation(signal, every_samples, horizon, start)
+
+
+def _logits(generator: Generator, networks: Networks, x: Tensor, labels: Tensor) -> Tensor:
+    logits = generator.d_logit(networks, x, labels)
+    assert logits is not None, "only a family with a discriminator adapts its augmentation"
+    return logits.float()
+
+
+def _spread(num_rows: int) -> NDArray[np.int64]:
+    """Return at most 500 evenly spaced rows."""
+    return np.unique(np.linspace(0, num_rows - 1, min(num_rows, _MAX_SIGNAL_ROWS)).astype(np.int64))
+
+
+def _like(labels: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return rows with the class mix of `wanted`, evenly spaced within each class."""
+    rows = []
+    for label, count in zip(*np.unique(wanted, return_counts=True), strict=True):
+        own = np.flatnonzero(labels == label)
+        rows.append(own[np.linspace(0, len(own) - 1, count).astype(np.int64)] if len(own) else own)
+    return np.concatenate(rows)

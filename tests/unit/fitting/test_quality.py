@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from aigc_pipeline.data.loader import LabelledCells
+from aigc_pipeline.features import RandomNetwork
+from aigc_pipeline.fitting.quality import MIN_SELECTION, adaptation_of, validation_of
+from aigc_pipeline.modalities import modality_of
+from aigc_pipeline.training.loop import Hooks
+from tests.unit.fitting.conftest import SPEC, make_points
+
+
+class Center(nn.Module):
+    """A generator that adds its latent's first values to a center per class."""
+
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        self.offset = offset
+
+    def forward(self, z, labels):
+        centers = torch.tensor([[-2.0, 0.0], [2.0, 0.0]])[labels]
+        return centers + z[:, :2] + self.offset
+
+
+class Memory(nn.Module):
+    """A discriminator that gives 1 to samples it was shown and 0 to all others."""
+
+    def __init__(self, shown: torch.Tensor) -> None:
+        super().__init__()
+        self.shown = shown
+
+    def forward(self, x, labels):
+        del labels
+        return ((x[:, None] - self.shown).square().sum(2).amin(1) < 1e-6).float()
+
+
+@pytest.fixture
+def encoder():
+    train = make_points()
+    return RandomNetwork(num_features=8).fit(
+        train, train, spec=SPEC, num_classes=2, seed=0, device=torch.device("cpu"), hooks=Hooks()
+    )
+
+
+def test_the_held_out_score_is_highest_for_the_true_distribution(synthesizer, encoder):
+    validation = validation_of(synthesizer, encoder, make_points(seed=9), every_samples=10, patience=2, root=0)
+    assert validation is not None
+
+    scores = [validation.score({"generator": Center(offset)}) for offset in (0.0, 0.7, 2.0)]
+
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > -0.05
+
+
+def test_the_held_out_score_repeats_exactly(synthesizer, encoder):
+    validation = validation_of(synthesizer, encoder, make_points(seed=9), every_samples=10, patience=2, root=0)
+    assert validation is not None
+
+    assert validation.score({"generator": Center(0.0)}) == validation.score({"generator": Center(0.0)})
+
+
+def test_a_small_selection_split_chooses_nothing(synthesizer, encoder):
+    few = make_points(MIN_SELECTION - 1)
+
+    assert validation_of(synthesizer, encoder, few, every_samples=10, patience=2, root=0) is None
+    assert adaptation_of(synthesizer, few, total_samples=100, every_samples=10, root=0).every_samples == 0
+
+
+@pytest.mark.parametrize(("knows", "expected"), [("train", 1.0), ("everything", 0.0)])
+def test_the_signal_tells_a_discriminator_that_knows_its_samples_by_heart(synthesizer, knows, expected):
+    held_out = make_points(seed=9)
+    parts = [modality_of(SPEC).to_tensor(each.cells, SPEC) for each in (synthesizer.train, held_out)]
+    shown = parts[0] if knows == "train" else torch.cat(parts)
+    adaptation = adaptation_of(synthesizer, held_out, total_samples=100, every_samples=10, root=0)
+
+    signal = adaptation.signal({"generator": Center(0.0), "discriminator": Memory(shown)})
+
+    assert signal == pytest.approx(expected)
+
+
+def test_training_samples_of_the_signal_have_the_class_mix_of_the_held_out_ones(synthesizer):
+    held_out = make_points(seed=9)
+    lopsided = held_out.take(np.flatnonzero(held_out.labels == 1))
+    seen: list[LabelledCells] = []
+
+    class Look(nn.Module):
+        def forward(self, x, labels):
+            seen.append(labels.unique().tolist())
+            return x[:, 0]
+
+    adaptation_of(synthesizer, lopsided, total_samples=100, every_samples=10, root=0).signal(
+        {"generator": Center(0.0), "discriminator": Look()}
+    )
+
+    assert seen == [[1], [1], [1]]

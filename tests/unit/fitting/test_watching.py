@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from aigc_pipeline.data.loader import LabelledCells
+from aigc_pipeline.fitting.watching import collapsed, diverging, diversity, mislabeled, overfitted
+from aigc_pipeline.modalities import modality_of
+from tests.unit.fitting.conftest import SPEC, make_points
+
+
+def scaled(points: LabelledCells, factor: float) -> LabelledCells:
+    x = modality_of(SPEC).to_tensor(points.cells, SPEC) * factor
+    return LabelledCells(points.ids, points.labels, modality_of(SPEC).from_tensor(x, SPEC))
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5, 0.01])
+def test_diversity_is_the_spread_within_classes_as_a_share_of_the_real_one(synthesizer, factor):
+    assert diversity(scaled(synthesizer.train, factor), synthesizer) == pytest.approx(factor, rel=1e-5)
+
+
+def test_a_wrong_center_does_not_count_as_diversity(synthesizer):
+    x = modality_of(SPEC).to_tensor(synthesizer.train.cells, SPEC) + torch.tensor([50.0, 0.0])
+    moved = LabelledCells(synthesizer.train.ids, synthesizer.train.labels, modality_of(SPEC).from_tensor(x, SPEC))
+
+    assert diversity(moved, synthesizer) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_classes_of_identical_or_single_samples_say_nothing_about_diversity(synthesizer):
+    from dataclasses import replace
+
+    same = LabelledCells(["a"] * 3, np.zeros(3, np.int64), make_points().take(np.zeros(3, np.int64)).cells)
+
+    assert diversity(make_points(), replace(synthesizer, train=same)) is None
+
+
+@pytest.mark.parametrize(("ratio", "progress", "is_alarm"), [(0.1, 0.5, True), (0.1, 0.1, False), (0.3, 0.9, False)])
+def test_collapse_is_an_alarm_after_a_quarter_of_the_training(ratio, progress, is_alarm):
+    assert (collapsed({"diversity": ratio}, progress) is not None) == is_alarm
+
+
+@pytest.mark.parametrize(("share", "progress", "is_alarm"), [(0.1, 0.5, True), (0.1, 0.3, False), (0.5, 0.9, False)])
+def test_foreign_labels_are_an_alarm_after_a_third_of_the_training(share, progress, is_alarm):
+    assert (mislabeled({"label_agreement": share}, progress) is not None) == is_alarm
+
+
+def test_an_exploding_penalty_is_an_alarm():
+    assert diverging([{"discriminator/penalty": 101.0}]) is not None
+    assert diverging([{"discriminator/penalty": 99.0}]) is None
+    assert diverging([{"velocity/loss": 1e9}]) is None
+
+
+def make_history(gaps, signal: float):
+    return [{"discriminator/logit_gap": gap, "overfitting": signal} for gap in gaps]
+
+
+@pytest.mark.parametrize(
+    ("gaps", "signal", "is_alarm"),
+    [(range(12), 0.9, True), (range(12), 0.5, False), ([*range(11), 3], 0.9, False), (range(5), 0.9, False)],
+)
+def test_a_lead_that_grows_ten_times_while_d_knows_its_samples_is_an_alarm(gaps, signal, is_alarm):
+    assert (overfitted(make_history([float(gap) for gap in gaps], signal)) is not None) == is_alarm
