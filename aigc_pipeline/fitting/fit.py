@@ -27,6 +27,7 @@ from aigc_pipeline.training.team import Team
 
 _GRID_COLUMNS = 8
 _ADAPT_SHARE = 0.02
+_REPORT_SAMPLES = 5_000  # never rarer than checkpoints: a sick state must not be stored
 _IMAGE_AXES = 3
 
 
@@ -93,6 +94,7 @@ def fit(
             seed=context.seed_for("loop"),
             ema_half_life_samples=config.generator.ema_half_life_samples,
             checkpoint_every_samples=int(config.checkpoint_share * total),
+            report_every_samples=max(min(_REPORT_SAMPLES, int(config.checkpoint_share * total)), 1),
             precision=precision_of(context.runtime, device),
             frozen=config.warm_start.frozen if config.warm_start else (),
         ),

@@ -177,6 +177,11 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
             score = team.agree(validation.score(result) if team.is_first else 0.0)
             hooks.metric(f"validation/{validation.name}", score, seen)
             progress.consider(score, result, validation.patience)
+            if progress.stopped:
+                progress.events.append(
+                    f"no progress on held-out samples in {validation.patience} comparisons: training ends at {seen:,} "
+                    f"samples with the weights of {progress.best_samples_seen:,}"
+                )
         if hooks.snapshot is not None and team.is_first and _is_due(seen, step_samples, hooks.snapshot_every_samples):
             hooks.snapshot(result, seen)
         if checkpointer is not None and due["checkpoint"]:

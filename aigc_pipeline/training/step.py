@@ -55,7 +55,7 @@ class LoopSettings:
     """Of the networks' passes; weights, optimizer and penalties stay in float32. float16 scales its gradients."""
     frozen: tuple[str, ...] = ()
     """Beginnings of parameter names (`generator.embed`) that never move."""
-    max_rollbacks: int = 1
+    max_rollbacks: int = 4
     """How often an alarm brings the last good checkpoint back."""
 
 

@@ -210,7 +210,7 @@ def test_alarms_that_do_not_end_stop_training_with_the_best_weights(tmp_path):
     def watch(_networks, _history, progress):
         return Finding("mode collapse" if progress > 0.6 else None, {"diversity": 0.1})
 
-    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=32, report_every_samples=16)
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=32, report_every_samples=16, max_rollbacks=1)
     trained = train(
         make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path), watch=watch,
         validation=Validation(64, lambda _: next(scores), patience=9),
@@ -224,7 +224,7 @@ def test_alarms_that_do_not_end_stop_training_with_the_best_weights(tmp_path):
 def test_alarms_without_any_best_weights_are_an_error(tmp_path):
     settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=32, report_every_samples=16)
 
-    with pytest.raises(TrainingDivergedError, match="mode collapse, and 1 restarts at a lower rate did not help"):
+    with pytest.raises(TrainingDivergedError, match="mode collapse, and 4 restarts at a lower rate did not help"):
         train(
             make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path),
             watch=lambda _networks, _history, progress: Finding("mode collapse" if progress > 0.6 else None),

@@ -1,0 +1,91 @@
+"""Trainings that go wrong: each ends with a healthy model or with a clear verdict."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.errors import DataError
+from aigc_pipeline.core.store import Store
+from aigc_pipeline.generators.adversarial import Objective
+from aigc_pipeline.pipeline import Judged, judge_pipeline, plan_pipeline
+from tests.e2e.running import fast_config
+
+pytestmark = pytest.mark.e2e
+
+
+def write_digits(folder: Path, counts: dict[int, int]) -> Path:
+    """Write so many 8 x 8 pictures of each digit."""
+    digits = load_digits()
+    for digit, count in counts.items():
+        place = folder / str(digit)
+        place.mkdir(parents=True)
+        for number, pixels in enumerate(digits.images[digits.target == digit][:count]):
+            save(pixels, place / f"{number}.png")
+    return folder
+
+
+def save(pixels: np.ndarray, file: Path) -> None:
+    Image.fromarray(np.clip(pixels * 16, 0, 255).astype(np.uint8)).save(file)
+
+
+def judge(source: Path | str, workspace: Path, *overrides: str) -> Judged:
+    config = fast_config(str(source), *overrides)
+    return judge_pipeline(config, context=Context(Store(workspace), config.seed, config.runtime))
+
+
+def test_a_nan_in_one_batch_costs_a_rollback_and_ends_healthy(tmp_path, monkeypatch):
+    loss_of, poisoned = Objective.discriminator, []
+
+    def poison(self, networks, batch):
+        loss, values = loss_of(self, networks, batch)
+        if batch.progress > 0.6 and not poisoned:
+            poisoned.append(batch.progress)
+            return loss * math.nan, values
+        return loss, values
+
+    config = fast_config("mixture")
+    plan_pipeline(config, context=Context(Store(tmp_path), config.seed, config.runtime))  # its probe trains, too
+    monkeypatch.setattr(Objective, "discriminator", poison)
+    judged = judge("mixture", tmp_path)
+
+    assert "the loss of phase 'discriminator' became nan" in judged.checkpoint.events[0]
+    assert "back to the checkpoint" in judged.checkpoint.events[0]
+    assert judged.filtered.num_kept > 0
+
+
+def test_a_learning_rate_a_hundredfold_too_high_is_halved_until_training_holds(tmp_path):
+    judged = judge("digits", tmp_path, "train.generator.learning_rate=0.1")
+
+    setbacks = [event for event in judged.checkpoint.events if "training diverges" in event]
+    assert 2 <= len(setbacks) <= 4
+    assert all("back to the checkpoint at 0 samples" in event for event in setbacks)
+    assert judged.filtered.num_kept > 0
+
+
+def test_a_class_of_twelve_is_varied_instead_of_generated(tmp_path):
+    judged = judge(write_digits(tmp_path / "data", {0: 150, 1: 150, 7: 12}), tmp_path / "workspace")
+
+    methods = {each.class_name: each.method for each in judged.planned.classes}
+    assert methods == {"0": "generate", "1": "generate", "7": "vary"}
+    assert "a generator would likely harm this class" in judged.planned.classes[2].expectation
+
+
+def test_one_class_only_is_refused_in_words(tmp_path):
+    with pytest.raises(DataError, match="has only the class '3' after cleaning"):
+        judge(write_digits(tmp_path / "data", {3: 100}), tmp_path / "workspace")
+
+
+def test_ninety_identical_pictures_are_one_sample_and_refused_in_words(tmp_path):
+    folder = write_digits(tmp_path / "data", {0: 100, 1: 100})
+    (folder / "5").mkdir()
+    pixels = load_digits().images[5]
+    for number in range(90):
+        save(pixels, folder / "5" / f"{number}.png")
+
+    with pytest.raises(DataError, match=r"the test split has no sample of '5' \(1 samples\)"):
+        judge(folder, tmp_path / "workspace")
