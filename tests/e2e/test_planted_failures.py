@@ -43,7 +43,7 @@ def test_a_nan_in_one_batch_costs_a_rollback_and_ends_healthy(tmp_path, monkeypa
 
     def poison(self, networks, batch):
         loss, values = loss_of(self, networks, batch)
-        if batch.progress > 0.6 and not poisoned:
+        if batch.progress > 0.2 and not poisoned:
             poisoned.append(batch.progress)
             return loss * math.nan, values
         return loss, values
