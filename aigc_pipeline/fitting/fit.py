@@ -117,6 +117,8 @@ def fit(
 def resident(cells: LabelledCells, splits: DatasetSplits, config: FitSettings, device: torch.device) -> TrainingData:
     """Put the training split on the device; where it would take half of a GPU's free memory, it waits outside."""
     x = modality_of(splits.spec).to_tensor(cells.cells, splits.spec)
+    if x.ndim == _IMAGE_AXES + 1:
+        x = x.contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(cells.labels).to(device)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

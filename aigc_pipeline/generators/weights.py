@@ -13,15 +13,16 @@ from aigc_pipeline.core.store import write_atomically
 from aigc_pipeline.generators.base import Generator
 from aigc_pipeline.training.loop import Networks
 
+_CONVOLUTION_AXES = 4
+
 
 def place(networks: Networks, device: torch.device) -> None:
-    """Move networks to the device, in the memory layout that its convolutions like best."""
-    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    """Move networks to the device, convolutions in channels-last layout: faster on GPUs and CPUs alike."""
     for module in networks.values():
         module.to(device)
         for parameter in module.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=layout)
+            if parameter.ndim == _CONVOLUTION_AXES:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def compile_networks(networks: Networks) -> None:

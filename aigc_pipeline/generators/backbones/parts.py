@@ -55,7 +55,8 @@ def activate(x: Tensor) -> Tensor:
 
 def activate_adjoint(g: Tensor, before: Tensor) -> Tensor:
     """Take a gradient back through LeakyReLU(0.2), whose input was `before`."""
-    return torch.where(before > 0, g, g * SLOPE)
+    back: Tensor = torch.ops.aten.leaky_relu_backward(g, before.detach(), SLOPE, self_is_result=False)
+    return back
 
 
 def conv_adjoint(g: Tensor, conv: nn.Module) -> Tensor:
