@@ -62,8 +62,8 @@ def ask_referee(material: Material) -> dict[str, Estimate]:
 
 
 def screen_for_copies(material: Material, limits: Limits) -> Screening:
-    """Screen generated candidates for copies, one by one and as a set."""
-    generated = material.is_generated
+    """Screen generated candidates that declare no parent for copies, one by one and as a set."""
+    generated = material.is_parentless
     if not generated.any():
         return Screening(False, None, {}, None)
     threshold = material.table["copy_threshold"].to_numpy()
@@ -74,8 +74,8 @@ def screen_for_copies(material: Material, limits: Limits) -> Screening:
 
 
 def measure_authenticity(material: Material) -> dict[str, Estimate]:
-    """Return the share of authentic samples among generated ones, and among unseen reals as the baseline."""
-    kept = material.is_generated & material.good
+    """Return the share of authentic samples among parentless generated ones, and among unseen reals as the baseline."""
+    kept = material.is_parentless & material.good
     features = {"after": material.candidate_features[kept], "real": material.unseen().features}
     train = material.judge_features["train"]
     return authenticity(features, train) if kept.any() and len(train) > 1 else {}

@@ -94,6 +94,13 @@ class Material:
         return np.array([origin == "generated" for origin in self.table["origin"].to_pylist()], bool)
 
     @property
+    def is_parentless(self) -> Flags:
+        """Generated candidates that declare no parent: those that may secretly be copies."""
+        return np.asarray(
+            self.is_generated & ~np.array([bool(ids) for ids in self.table["parent_ids"].to_pylist()], bool)
+        )
+
+    @property
     def real(self) -> LabelledCells:
         """All real samples but the test role's."""
         return self.all_but("test")

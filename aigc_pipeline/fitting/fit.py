@@ -10,9 +10,10 @@ import torch
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.data.loader import LabelledCells, load_cells
 from aigc_pipeline.fitting.quality import adaptation_of, validation_of
-from aigc_pipeline.fitting.settings import CHECKPOINT_WEIGHTS, FitSettings
+from aigc_pipeline.fitting.settings import FitSettings
 from aigc_pipeline.fitting.warm_start import start_warm
 from aigc_pipeline.fitting.watching import HealthWatch
+from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.generators.weights import compile_networks, place, save_networks
 from aigc_pipeline.loading import open_encoder

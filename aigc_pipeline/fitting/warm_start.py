@@ -7,8 +7,8 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from aigc_pipeline.core.errors import CheckpointError
-from aigc_pipeline.fitting.settings import CHECKPOINT_WEIGHTS, WarmStart
 from aigc_pipeline.generators.base import Generator
+from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS, WarmStart
 from aigc_pipeline.training.loop import Networks
 
 CLASS_TABLES = ("embed.weight", "project.weight")

@@ -1,13 +1,51 @@
-"""What is trained and for how long: the part of the training settings that the plan must know too."""
+"""What is trained, for how long and from where: the part of the training settings that the plan must know too."""
 
-from pydantic import Field
+import json
+from pathlib import Path
+from typing import Annotated, Self
 
+from pydantic import Field, model_validator
+
+from aigc_pipeline.core.samples import content_sha256
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.generators import AnyGenerator
 from aigc_pipeline.generators.r3gan import R3GAN
 
 MIN_SAMPLES, MAX_SAMPLES = 500_000, 20_000_000
 SAMPLES_PER_TRAIN_SAMPLE = 1_000
+
+
+CHECKPOINT_WEIGHTS = "generator.safetensors"
+"""The file of a checkpoint that holds all networks of its family."""
+
+
+class WarmStart(Settings):
+    """Start from the weights of another checkpoint of the same family: another dataset, other classes."""
+
+    path: Path
+    """The checkpoint's folder (`generator.safetensors`, `record.json`)."""
+    frozen: tuple[Annotated[str, Field(pattern=r"^[a-z_]+(\.[A-Za-z0-9_]+)*$")], ...] = ()
+    """Beginnings of parameter names that do not move: `discriminator.downs.0`."""
+    classes: tuple[str, ...] = ()
+    """The classes it was trained on; filled in."""
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """Digest of the weights; checked if given, filled in if not, so that other weights are another fingerprint."""
+
+    @model_validator(mode="after")
+    def _is_that_checkpoint(self) -> Self:
+        file = self.path.expanduser() / CHECKPOINT_WEIGHTS
+        try:
+            found = content_sha256(file.read_bytes())
+        except OSError as err:
+            msg = f"cannot read {file}: {err.strerror}. Name the folder of a finished train stage."
+            raise ValueError(msg) from err
+        if self.sha256 not in {"", found}:
+            msg = f"{file} has sha256 {found}, not {self.sha256}: it is another checkpoint. Correct `sha256`."
+            raise ValueError(msg)
+        record = json.loads((self.path.expanduser() / "record.json").read_text())
+        object.__setattr__(self, "sha256", found)  # frozen, but not before validation ends
+        object.__setattr__(self, "classes", tuple(record["classes"]))
+        return self
 
 
 class Recipe(Settings):
@@ -19,6 +57,12 @@ class Recipe(Settings):
     `max_minutes` at the measured speed."""
     max_minutes: float = Field(default=15.0, gt=0)
     """Wall-clock budget of training; only read where `total_samples` is None."""
+    warm_start: WarmStart | None = None
+    """Weights to start from; None starts from random ones."""
+
+    def knows(self, class_name: str) -> bool:
+        """Tell whether the weights to start from were trained on a class of this name."""
+        return self.warm_start is not None and class_name in self.warm_start.classes
 
 
 def wanted_samples(num_train: int) -> int:

@@ -108,10 +108,14 @@ def _recommendation(table: pa.Table) -> str:
 
 def _story(content: ReportContent) -> Iterator[str]:
     filtered, judge, evaluation = content.filtered, content.judge, content.evaluation
+    chosen = 0 < content.best_samples_seen < content.samples_seen
+    weights = f" (selection chose the weights of {content.best_samples_seen:,})" if chosen else ""
     yield (
-        f"Generator `{content.family}`, shown {content.samples_seen:,} real samples of the train role. "
+        f"Generator `{content.family}`, shown {content.samples_seen:,} real samples of the train role{weights}. "
         "Real and synthetic rows left through the same encoder at the same size."
     )
+    if content.training_events:
+        yield f"In training: {'; '.join(content.training_events)}."
     reasons = ", ".join(f"{n:,} ({reason_words(reason)})" for reason, n in filtered.rejected.items()) or "none rejected"
     yield f"{filtered.num_in:,} candidates, {filtered.num_kept:,} accepted. Rejected: {reasons}."
     excess = "" if judge.excess_ece is None else f", of which {max(judge.excess_ece, 0):.3f} beyond chance,"

@@ -21,7 +21,7 @@ from aigc_pipeline.training.devices import device_of
 from aigc_pipeline.training.loop import LoopSettings
 from aigc_pipeline.training.loop import train as run_loop
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 _PROBE_SECONDS = 3.0
 _SECONDS_A_PROBE = 0.3
 _MIN_PROBES = 4
@@ -121,6 +121,12 @@ def _plan_class(name: str, have: int, want: int, config: PlanConfig, recipe: Rec
         return ClassPlan(class_name=name, have=have, want=0, method="nothing", expectation="nothing wanted")
     if isinstance(recipe.generator, Classic):
         return ClassPlan(class_name=name, have=have, want=want, method="vary", expectation="varied real samples")
+    if recipe.generator.uses_parents:
+        expectation = "varied real samples, as the family learned it on all classes"
+        return ClassPlan(class_name=name, have=have, want=want, method="generate", expectation=expectation)
+    if have < config.min_class_size and recipe.knows(name):
+        expectation = f"only {have} training samples, but the warm start knows this class"
+        return ClassPlan(class_name=name, have=have, want=want, method="generate", expectation=expectation)
     if have < config.min_class_size:
         expectation = (
             f"only {have} training samples (under {config.min_class_size}): a generator would likely harm this class, "

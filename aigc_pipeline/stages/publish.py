@@ -52,7 +52,7 @@ from aigc_pipeline.records import (
     SynthesisPlan,
 )
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 REPORT_FILE = "report.html"
 _PACKAGES = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn", "pandas")
 
@@ -204,6 +204,8 @@ def _report_content(context: Context, run: _Run, decision: Decision, published: 
         classes=splits.classes,
         source=run.raw.source,
         samples_seen=run.checkpoint.samples_seen,
+        best_samples_seen=run.checkpoint.best_samples_seen,
+        training_events=run.checkpoint.events,
         family=run.checkpoint.family,
         created=_now(),
         **_counts(published),

@@ -36,6 +36,10 @@ class ReportContent:
     family: str
     created: str
     """Date and time, ISO 8601."""
+    best_samples_seen: int = 0
+    """Samples seen when the weights were current that validation chose; 0 where nothing chose."""
+    training_events: tuple[str, ...] = ()
+    """What went wrong in training and how it was answered."""
     num_real: int | None = None
     """Published real rows; None where it is not known, and then not shown."""
     num_synthetic: int | None = None

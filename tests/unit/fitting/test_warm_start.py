@@ -5,9 +5,9 @@ import torch
 from pydantic import ValidationError
 
 from aigc_pipeline.core.errors import CheckpointError
-from aigc_pipeline.fitting.settings import WarmStart
 from aigc_pipeline.fitting.warm_start import start_warm
 from aigc_pipeline.generators import DCGAN, R3GAN
+from aigc_pipeline.generators.recipe import WarmStart
 from aigc_pipeline.generators.weights import save_networks
 from aigc_pipeline.modalities import ImageSpec
 
