@@ -28,8 +28,9 @@ from aigc_pipeline.data.shards import cells_from_numpy
 from aigc_pipeline.features.neighbours import nearest, nearest_over_views
 from aigc_pipeline.features.views import first_view, view_blocks
 from aigc_pipeline.gates import NotMemorised
+from aigc_pipeline.judging.fitting import COPY_FLOOR_TOLERANCES, quantile
 from aigc_pipeline.modalities import ImageSpec, modality_of
-from aigc_pipeline.stages.calibrate import _COPY_FLOOR_TOLERANCES, CalibrateConfig, _quantile
+from aigc_pipeline.stages.calibrate import CalibrateConfig
 from aigc_pipeline.stages.clean import CleanConfig, connected
 
 DATA = Path(os.environ.get("AIGC_DATA", "/tmp/data/train"))  # noqa: S108 - a default, not a file that is made
@@ -74,10 +75,10 @@ def measured(split: Split) -> Iterator[dict[str, Any]]:
     def distance(pixels: Pixels) -> NDArray[np.float32]:
         return nearest_over_views(view_blocks(cells_from_numpy(pixels), split.spec), reference)[0]
 
-    floor = _COPY_FLOOR_TOLERANCES * modality_of(split.spec).tolerance
-    quantile = _quantile(distance(split.holdout), CalibrateConfig().copy_quantile)
-    threshold = max(quantile, floor)
-    facts = {"train": len(split.train), "holdout": len(split.holdout), "threshold": threshold, "quantile": quantile}
+    floor = COPY_FLOOR_TOLERANCES * modality_of(split.spec).tolerance
+    lowest = quantile(distance(split.holdout), CalibrateConfig().copy_quantile)
+    threshold = max(lowest, floor)
+    facts = {"train": len(split.train), "holdout": len(split.holdout), "threshold": threshold, "quantile": lowest}
     for kind, copy in kinds(split.spec).items():
         generator = np.random.default_rng(SEED)
         rows = generator.permutation(len(split.train))[:COPIES]

@@ -3,16 +3,17 @@
 Arms, doses and permutations of which class is rare are fixed here, before the test set is read; every arm is reported,
 with a control of plain copies at every dose and, as the ceiling, as many real samples that were held back.
 
-    python benchmarks/long_tail.py FOLDER [--permutations 5] [--first 0]      # about 9 minutes a permutation on one core; resumes
+    python benchmarks/long_tail.py FOLDER [--permutations 5] [--first 0] [--families warp vae ...] [--name long_tail]
 
-FOLDER has train/0 .. train/9 and test/0 .. test/9. Writes benchmarks/results/long_tail.json and prints the table.
+About 9 minutes a permutation on one core, and 2 to 3 more for each further family; resumes. FOLDER has train/0 .. train/9
+and test/0 .. test/9. Writes benchmarks/results/<name>.json and prints the table.
 """
 
 import argparse
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from aigc_pipeline.metrics.verdict import decide
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.pipeline import Judged, judge_pipeline
 
-RESULT = Path(__file__).parent / "results" / "long_tail.json"
+RESULTS = Path(__file__).parent / "results"
 WORK = Path("workspace") / "long_tail"
 LARGEST, SMALLEST, NUM_CLASSES = 500, 5, 10
 DOSES = (0.25, 0.5)
@@ -44,6 +45,8 @@ GENERATOR_SAMPLES = 60_000
 POOLS = ("copies", "classic", "generated", "generated_unfiltered", "both", "real")
 ONE_DOSE = ("generated_unfiltered", "both")
 """Kinds measured at the first dose alone, for time."""
+DEFAULT_FAMILY, FAMILY_DOSE = "r3gan", 0.25
+"""Every other family stands at this dose alone, its accepted rows and as many unfiltered ones."""
 PUBLISHED_DOSE, PUBLISHED_WEIGHT = 0.25, 0.5  # EvaluateConfig's defaults: 124 selection samples choose nothing
 
 
@@ -81,13 +84,14 @@ def link(files: list[Path], folder: Path) -> None:
         shutil.copyfile(file, folder / file.name)
 
 
-def configure(setting: Setting) -> PipelineConfig:
+def configure(setting: Setting, family: str) -> PipelineConfig:
     """Return the run's settings: every class filled up to the largest, a fixed training budget, one thread."""
     want = {str(label): LARGEST - count for label, count in setting.counts.items()}
     return load_config(
         source=setting.folder,
         overrides=[
             f"seed={setting.number}",
+            f"train.generator.kind={family}",
             f"train.total_samples={GENERATOR_SAMPLES}",
             "runtime.threads=1",
             "runtime.device=cpu",
@@ -98,9 +102,9 @@ def configure(setting: Setting) -> PipelineConfig:
     )
 
 
-def run(setting: Setting) -> tuple[Context, Judged]:
-    """Run the pipeline up to the gates."""
-    config = configure(setting)
+def run(setting: Setting, family: str = DEFAULT_FAMILY) -> tuple[Context, Judged]:
+    """Run the pipeline up to the gates; what does not depend on the family is reused."""
+    config = configure(setting, family)
     context = Context(Store(WORK / f"workspace-{setting.number}"), config.seed, config.runtime)
     return context, judge_pipeline(config, context=context)
 
@@ -118,6 +122,24 @@ def pools_of(context: Context, judged: Judged, real: LabelledCells, held_back: P
     held = real_pool(held_back, judged)
     pools["real"] = Pool(held, np.ones(len(held), np.float32))
     return pools
+
+
+def pools_of_family(setting: Setting, family: str) -> tuple[dict[str, Pool], dict[str, object]]:
+    """Return a family's accepted rows, and as many as wanted whatever the gates say; and what its judge found."""
+    context, judged = run(setting, family)
+    table = read_table(context.files_of(judged.filtered) / "filtered.arrow")
+    cells = from_table(read_shards(context.files_of(judged.candidates), "candidates"))
+    unfiltered = [order_of_first(table, label, n) for label, n in want_of(judged).items()]
+    rows = {family: chosen_rows(table, "generated"), f"{family}_unfiltered": np.concatenate(unfiltered)}
+    pools = {name: Pool(cells.take(index), np.ones(len(index), np.float32)) for name, index in rows.items()}
+    return pools, judge_of(judged)
+
+
+def judge_of(judged: Judged) -> dict[str, object]:
+    """Return what is worth keeping of a judge."""
+    return judged.judge.model_dump(
+        mode="json", include={"auc", "ece", "excess_ece", "z", "complaints", "keep_share"}
+    ) | {"rejected": judged.filtered.rejected, "events": judged.checkpoint.events}
 
 
 def order_of_first(table: object, label: int, number: int) -> np.ndarray:
@@ -141,7 +163,7 @@ def real_pool(folder: Path, judged: Judged) -> LabelledCells:
     return LabelledCells([file.name for file, _ in files], np.array([k for _, k in files], np.int64), cells)
 
 
-def arms() -> Iterator[tuple[Arm, str | None]]:
+def arms(families: Sequence[str]) -> Iterator[tuple[Arm, str | None]]:
     """Yield every arm with the kind of rows it adds. Nothing is added to this list after a test result was seen."""
     for arm in BASELINES:
         if arm.name != "real":
@@ -150,10 +172,12 @@ def arms() -> Iterator[tuple[Arm, str | None]]:
     for kind in POOLS:
         for dose in DOSES[:1] if kind in ONE_DOSE else DOSES:
             yield replace(bar, name=f"{kind}, dose {dose}", dose=dose), kind
+    for kind in (each for family in families for each in (family, f"{family}_unfiltered")):
+        yield replace(bar, name=f"{kind}, dose {FAMILY_DOSE}", dose=FAMILY_DOSE), kind
     yield replace(bar, name="published", dose=PUBLISHED_DOSE, loss_weight=PUBLISHED_WEIGHT), "published"
 
 
-def measure(source: Path, number: int, published: str) -> dict[str, object]:
+def measure(source: Path, number: int, published: str, families: Sequence[str]) -> dict[str, object]:
     """Train every arm of one permutation once on the same seed; return predictions turned into numbers."""
     setting = prepare(source, number)
     context, judged = run(setting)
@@ -161,13 +185,17 @@ def measure(source: Path, number: int, published: str) -> dict[str, object]:
     real, test = concatenate(*(roles[role] for role in ROLES[:3])), roles["test"]
     pools = pools_of(context, judged, real, setting.held_back)
     pools["published"] = pools[published]
+    judges = {DEFAULT_FAMILY: judge_of(judged)}
+    for family in families:
+        found, judges[family] = pools_of_family(setting, family)
+        pools |= found
     trials = Trials(
         judged.splits.spec, NUM_CLASSES, TOTAL_SAMPLES, BATCH_SIZE, torch.device("cpu"),
         lambda _purpose, _seed: number, None, lambda: None,
     )  # fmt: skip
     rarest = sorted(setting.counts, key=lambda label: setting.counts[label])[:3]
     predicted: dict[str, np.ndarray] = {}
-    for arm, kind in arms():
+    for arm, kind in arms(families):
         file = WORK / f"predicted-{number}" / f"{arm.name.replace(' ', '_')}.npy"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -178,10 +206,7 @@ def measure(source: Path, number: int, published: str) -> dict[str, object]:
         "permutation": number,
         "counts": setting.counts,
         "num_rows": {name: len(pool.rows) for name, pool in pools.items()},
-        "judge": judged.judge.model_dump(
-            mode="json", include={"auc", "ece", "excess_ece", "z", "complaints", "keep_share"}
-        ),
-        "rejected": judged.filtered.rejected,
+        "judges": judges,
         "arms": {name: numbers(rows, test.labels, rarest) for name, rows in predicted.items()},
         "correct": {name: (rows == test.labels)[0].tolist() for name, rows in predicted.items()},
         "labels": test.labels.tolist(),
@@ -199,10 +224,10 @@ def numbers(predicted: np.ndarray, labels: np.ndarray, rarest: list[int]) -> dic
     }
 
 
-def summarize(cases: list[Mapping[str, object]]) -> list[dict[str, object]]:
+def summarize(cases: list[Mapping[str, object]], families: Sequence[str]) -> list[dict[str, object]]:
     """Return one row per arm: means, and differences to the bar paired by permutation with a 95 % t interval."""
     rows = []
-    for arm, _ in arms():
+    for arm, _ in arms(families):
         table = [case["arms"] for case in cases]  # type: ignore[misc]
         row: dict[str, object] = {"arm": arm.name, "n": len(table)}
         for metric in ("balanced_accuracy", "macro_f1", "tail_recall"):
@@ -220,12 +245,12 @@ def summarize(cases: list[Mapping[str, object]]) -> list[dict[str, object]]:
     return rows
 
 
-def verdicts(cases: list[Mapping[str, object]]) -> dict[str, dict[str, object]]:
+def verdicts(cases: list[Mapping[str, object]], families: Sequence[str]) -> dict[str, dict[str, object]]:
     """Return, per arm with added rows, the verdict over all permutations as paired seeds on one test set."""
     labels = np.array(cases[0]["labels"])
-    stacked = {arm.name: np.array([case["correct"][arm.name] for case in cases]) for arm, _ in arms()}  # type: ignore[index]
+    stacked = {arm.name: np.array([case["correct"][arm.name] for case in cases]) for arm, _ in arms(families)}  # type: ignore[index]
     found = {}
-    for arm, kind in arms():
+    for arm, kind in arms(families):
         if kind is not None and len(cases) > 1:
             verdict = decide(
                 stacked[BAR], stacked[arm.name], labels, baseline_name=BAR, dose=arm.dose, loss_weight=arm.loss_weight
@@ -241,11 +266,14 @@ def main() -> None:
     parser.add_argument("--permutations", type=int, default=5)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--published", choices=("classic", "generated", "both"), default="generated")
+    parser.add_argument("--families", nargs="*", default=[], help="further families beside r3gan")
+    parser.add_argument("--name", default="long_tail", help="of the result file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     chosen = range(arguments.first, arguments.first + arguments.permutations)
-    cases = [measure(arguments.folder, number, arguments.published) for number in chosen]
-    rows, said = summarize(cases), verdicts(cases)
+    families = arguments.families
+    cases = [measure(arguments.folder, number, arguments.published, families) for number in chosen]
+    rows, said = summarize(cases, families), verdicts(cases, families)
     print(f"\n{'arm':28} bal.acc  macro-F1    gain           tail recall  gain           of ceiling  verdict")
     for row in rows:
         name = str(row["arm"])
@@ -255,7 +283,9 @@ def main() -> None:
             f" ({row['half_tail_recall'] or 0:.2f}) {row['share_of_ceiling'] or 0:9.2f}   {said.get(name, {}).get('outcome', '')}"
         )
     kept = [{k: v for k, v in case.items() if k not in {"correct", "labels"}} for case in cases]
-    RESULT.write_text(json.dumps({"rows": rows, "verdicts": said, "cases": kept}, indent=1))
+    (RESULTS / f"{arguments.name}.json").write_text(
+        json.dumps({"rows": rows, "verdicts": said, "cases": kept}, indent=1)
+    )
 
 
 if __name__ == "__main__":

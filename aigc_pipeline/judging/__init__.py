@@ -1,0 +1,1 @@
+"""The judge in the making: fresh fakes beside unseen reals, a critic, its proof, and the constants that are frozen."""
