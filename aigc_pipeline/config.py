@@ -12,7 +12,7 @@ from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.strict import Member, Settings
 from aigc_pipeline.features import AnyEncoder
 from aigc_pipeline.gates import AnyCleaningGate, AnyFilterGate
-from aigc_pipeline.generators import AnyGenerator
+from aigc_pipeline.generators import AnyGenerator, Generator
 from aigc_pipeline.stages.calibrate import CalibrateConfig
 from aigc_pipeline.stages.clean import CleanConfig
 from aigc_pipeline.stages.embed import EmbedConfig
@@ -67,11 +67,8 @@ class PipelineConfig(Settings):
         for path, union, member in self._members():
             if not member.can_handle(modality):
                 kind, handled = getattr(member, "kind", "?"), " and ".join(sorted(member.handles or ()))
-                fitting = [
-                    each.model_fields["kind"].default
-                    for each in get_args(get_args(union)[0])
-                    if each.can_handle(modality)
-                ]
+                members = [each for each in get_args(get_args(union)[0]) if hasattr(each, "model_fields")]
+                fitting = [each.model_fields["kind"].default for each in members if each.can_handle(modality)]
                 msg = (
                     f"{path} is '{kind}', which handles {handled} samples, but the source yields {modality} samples. "
                     f"These fit: {', '.join(fitting)}."
@@ -79,7 +76,7 @@ class PipelineConfig(Settings):
                 raise ValueError(msg)
         return self
 
-    def _members(self) -> Iterable[tuple[str, object, Member]]:
+    def _members(self) -> Iterable[tuple[str, object, Member | Generator]]:
         """Yield setting path, union and chosen member of everything that may look inside a cell."""
         yield "train.generator", AnyGenerator, self.train.generator
         yield "embed.encoder", AnyEncoder, self.embed.encoder

@@ -12,7 +12,7 @@ from aigc_pipeline.data.loader import LabelledCells, load_cells
 from aigc_pipeline.data.shards import cells_to_numpy, read_table
 from aigc_pipeline.features import AnyEncoder, FittedEncoder, load_fitted
 from aigc_pipeline.features.views import first_view
-from aigc_pipeline.generators import AnyGenerator
+from aigc_pipeline.generators import parse_generator
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
 from aigc_pipeline.generators.weights import load_networks
 from aigc_pipeline.modalities import modality_of
@@ -52,7 +52,7 @@ def open_synthesizer(
     """Read back the trained family with the training split beside it."""
     device = device_of(context.runtime)
     folder = context.files_of(checkpoint)
-    generator = _GENERATORS.validate_json((folder / "generator.json").read_bytes())
+    generator = parse_generator((folder / "generator.json").read_bytes())
     networks = load_networks(
         generator,
         folder / "generator.safetensors",
@@ -108,4 +108,3 @@ def feature_rows(table: pa.Table, column: str) -> FloatArray:
 
 
 _ENCODERS: TypeAdapter[AnyEncoder] = TypeAdapter(AnyEncoder)
-_GENERATORS: TypeAdapter[AnyGenerator] = TypeAdapter(AnyGenerator)

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.features import Classifier
 from aigc_pipeline.features.classifier import training_data
-from aigc_pipeline.generators import AnyGenerator, Generator
+from aigc_pipeline.generators import Generator, built_in, parse_generator
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit_downstream, predict
 from aigc_pipeline.metrics.frechet import frechet_distance
@@ -40,7 +39,7 @@ CASES = RESULTS / "families.jsonl"
 PER_CLASS, UNSEEN_PER_CLASS, NUM_CLASSES = 200, 200, 10
 CAS_SAMPLES, CAS_SEEDS, NEIGHBOURS = 20_000, 2, 5
 PROBE_SECONDS = 4.0
-SKIPPED = ("classic", "weights_file", "external")
+SKIPPED = ("classic", "weights_file")
 """Nothing to train, or brought by the user."""
 CPU = torch.device("cpu")
 
@@ -159,12 +158,10 @@ def real_row(data: Data) -> dict[str, object]:
 
 def families(names: Sequence[str]) -> Iterator[Generator]:
     """Yield default members of the union, all or those named."""
-    for member in (
-        each for tagged in get_args(get_args(AnyGenerator)[0]) for each in (get_args(tagged) or (tagged,))[:1]
-    ):
+    for member in built_in():
         kind = member.model_fields["kind"].default
         if kind not in SKIPPED and (not names or kind in names):
-            yield member()
+            yield parse_generator({"kind": kind})
 
 
 def done() -> list[dict[str, object]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +25,19 @@ class Synthesis:
 
 class Generator(Protocol):
     """A member of `AnyGenerator`: frozen settings with pure verbs. The loop knows its phases, never its name."""
+
+    @property
+    def handles(self) -> frozenset[str] | None:
+        """The modalities that it can look inside; None for any."""
+        ...
+
+    def can_handle(self, modality: str) -> bool:
+        """Tell whether it accepts samples of `modality`."""
+        ...
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Return the settings."""
+        ...
 
     @property
     def paper(self) -> str:

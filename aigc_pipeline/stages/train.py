@@ -1,5 +1,7 @@
 """Train the generator family's phases; resume after any kind of death; reuse the last checkpoint while little has grown."""
 
+import json
+
 import torch
 from pydantic import Field
 
@@ -10,6 +12,7 @@ from aigc_pipeline.features.history import has_hardly_grown, write_ids
 from aigc_pipeline.fitting.fit import fit
 from aigc_pipeline.fitting.peers import fit_together
 from aigc_pipeline.fitting.settings import FitSettings
+from aigc_pipeline.generators import dump_generator
 from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, SynthesisPlan
 
@@ -43,13 +46,14 @@ def train(
         return previous
     run = fit_together if context.runtime.processes > 1 else fit
     outcome = run(context, config, planned, splits, embeddings)
-    (context.out / "generator.json").write_text(config.generator.model_dump_json(indent=1))
+    generator = dump_generator(config.generator)
+    (context.out / "generator.json").write_text(json.dumps(generator, indent=1))
     write_ids(context.out, ids)
     (context.out / _SETTINGS).write_text(settings)
     sha256 = outcome.weights_sha256
     return context.record(
         Checkpoint,
-        fingerprint=digest_of([sha256, config.generator.digest(), splits.spec.model_dump(mode="json"), splits.classes]),
+        fingerprint=digest_of([sha256, digest_of(generator), splits.spec.model_dump(mode="json"), splits.classes]),
         family=config.generator.kind,
         spec=splits.spec,
         classes=splits.classes,

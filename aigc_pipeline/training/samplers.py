@@ -28,6 +28,41 @@ class ClassPower:
 
 
 @dataclass(frozen=True)
+class SameClassPairs:
+    """Draw pairs: rows 2i and 2i + 1 are two samples of one class; different ones where the class has two.
+
+    Pairs lie side by side, so that any even part of a batch holds whole pairs. Class k gets a share proportional to
+    n_k ** power.
+    """
+
+    labels: Int[Tensor, " n"]
+    power: float
+
+    def __post_init__(self) -> None:
+        """Sort the rows by class once."""
+        order = torch.argsort(self.labels, stable=True)
+        counts = torch.bincount(self.labels)
+        object.__setattr__(self, "_first", ClassPower(self.labels, self.power))
+        object.__setattr__(self, "_order", order)
+        object.__setattr__(self, "_place", torch.argsort(order))
+        object.__setattr__(self, "_start", counts.cumsum(0) - counts)
+        object.__setattr__(self, "_counts", counts)
+
+    def __call__(self, samples_seen: int, batch_size: int, generator: torch.Generator) -> Int[Tensor, " n"]:
+        """Return row indices; an odd batch ends with half a pair."""
+        num_pairs = -(-batch_size // 2)
+        first = self._first(samples_seen, num_pairs, generator)  # type: ignore[attr-defined]
+        label = self.labels[first]
+        count, start = self._counts[label], self._start[label]  # type: ignore[attr-defined]
+        uniform = torch.rand(num_pairs, generator=generator, device=generator.device, dtype=torch.float64)
+        others = (count - 1).clamp(min=1)
+        step = 1 + (uniform * others).long().clamp(max=others - 1)
+        place = self._place[first] - start  # type: ignore[attr-defined]
+        second = self._order[start + (place + step) % count]  # type: ignore[attr-defined]
+        return torch.stack([first, second], 1).flatten()[:batch_size]
+
+
+@dataclass(frozen=True)
 class Mixed:
     """Fill a fixed share of each batch from each of several blocks of rows: real and synthetic at a set dose."""
 

@@ -1,0 +1,102 @@
+"""Families from other packages, found by their entry point in the group `aigc_pipeline.generators`.
+
+A static union cannot hold strangers. Its last member stands for them: settings whose kind is no built-in one are handed
+to the family of that name, whose own model validates them; dumped, they carry the package's name and version, so that
+another version of a family is another fingerprint. A built-in kind cannot be replaced.
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated
+
+from pydantic import PlainSerializer, PlainValidator, ValidationError
+
+from aigc_pipeline.generators.base import Family, Generator
+
+GROUP = "aigc_pipeline.generators"
+BUILT_IN = frozenset(
+    {"r3gan", "dcgan", "mlp_gan", "wgan_gp", "vae", "flow_matching", "warp", "weights_file", "classic"}
+)
+PACKAGE = "package"
+"""The key under which a dump names the package and its version."""
+
+
+def installed() -> dict[str, EntryPoint]:
+    """Return the entry points of other packages by kind, in the order of their names."""
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP)) if entry.name not in BUILT_IN}
+
+
+def shadowed() -> list[EntryPoint]:
+    """Return entry points that claim a built-in kind; they are never used."""
+    return [entry for entry in entry_points(group=GROUP) if entry.name in BUILT_IN]
+
+
+def package_of(entry: EntryPoint) -> str:
+    """Return name and version of the package that an entry point belongs to."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "an unnamed package"
+
+
+def load_family(kind: str) -> type[Family]:
+    """Import the family of another package.
+
+    Raises:
+        ValueError: if no package offers it, or what it offers is no family of that kind.
+    """
+    offers = installed()
+    if kind not in offers:
+        others = f"; installed: {', '.join(offers)}" if offers else ""
+        msg = f"there is no generator '{kind}'. Built in: {', '.join(sorted(BUILT_IN))}{others}."
+        raise ValueError(msg)
+    entry, package = offers[kind], package_of(offers[kind])
+    try:
+        family = entry.load()
+    except (ImportError, AttributeError) as err:
+        msg = f"the generator '{kind}' of {package} cannot be imported ({err}). Repair or remove that package."
+        raise ValueError(msg) from err
+    if not (isinstance(family, type) and issubclass(family, Family)):
+        msg = f"the generator '{kind}' of {package} is {family!r}, not a subclass of aigc_pipeline.generators.Family."
+        raise ValueError(msg)  # noqa: TRY004 - pydantic shows ValueErrors at their place in the settings
+    if (own := family.model_fields["kind"].default) != kind:
+        msg = f"the generator '{kind}' of {package} calls itself '{own}': entry point and `kind` must agree."
+        raise ValueError(msg)
+    return family
+
+
+def _validate(value: object) -> Generator:
+    if isinstance(value, Family):
+        return _as_generator(value)
+    if not isinstance(value, Mapping):
+        msg = f"a generator is a mapping of settings with a `kind`, not {value!r}"
+        raise ValueError(msg)  # noqa: TRY004 - as above
+    family = load_family(str(value.get("kind")))
+    try:
+        return _as_generator(family.model_validate({name: each for name, each in value.items() if name != PACKAGE}))
+    except ValidationError as err:
+        problems = [
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']} (got {each['input']!r})" for each in err.errors()
+        ]
+        raise ValueError("; ".join(problems)) from err
+
+
+def _as_generator(family: Family) -> Generator:
+    missing = [name for name in ("networks", "phases", "sample") if not hasattr(family, name)]
+    if missing:
+        msg = f"the generator '{getattr(family, 'kind', type(family).__name__)}' lacks {', '.join(missing)}"
+        raise ValueError(msg)
+    return family  # type: ignore[return-value] # the three verbs are there; a stranger's types are its own
+
+
+def _dump(value: Generator) -> dict[str, object]:
+    settings: dict[str, object] = value.model_dump(mode="json")
+    entry = installed().get(value.kind)
+    return settings | ({PACKAGE: package_of(entry)} if entry is not None else {})
+
+
+Installed = Annotated[Generator, PlainValidator(_validate), PlainSerializer(_dump)]
+"""Any family of another package."""
+
+
+def tag_of(value: object) -> str:
+    """Return which member of the union a value or its settings belong to."""
+    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return str(kind) if kind in BUILT_IN else "installed"
