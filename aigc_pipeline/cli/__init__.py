@@ -201,6 +201,31 @@ def score(
         score_folder(folder, workspace, top=top, out=out, reporter=reporter)
 
 
+@app.command()
+def generators(
+    context: typer.Context, *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """List the generator families, built in and installed, with when to choose which."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.families import show_families
+
+        show_families(as_json=as_json, reporter=reporter)
+
+
+@app.command()
+def new_generator(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its kind: lower-case letters, digits, underscores.")],
+    *,
+    into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="Where the package is written.")] = Path(),
+) -> None:
+    """Write a package with a working generator family of your own, found by its entry point once it is installed."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.families import write_template
+
+        write_template(name, into, reporter=reporter)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. Global flags count wherever they stand: people append `--traceback` to what just failed."""
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -1,4 +1,7 @@
-"""Weights of another checkpoint into fresh networks. Rows of class tables go by class name; new classes get the mean row."""
+"""Weights of another checkpoint into fresh networks. Rows of class tables go by class name; new classes keep fresh rows.
+
+With the mean row for every new class (tried), classes begin alike and training needs longer than from scratch.
+"""
 
 import json
 
@@ -33,7 +36,7 @@ def start_warm(networks: Networks, settings: WarmStart, generator: Generator, cl
         for key, value in module.state_dict().items():
             source = stored.get(f"{name}.{key}")
             if source is not None and key.endswith(CLASS_TABLES):
-                source = _by_name(source, known, classes)
+                source = _by_name(source, value, known, classes)
             if source is None or source.shape != value.shape:
                 found = "nothing" if source is None else list(source.shape)
                 msg = (
@@ -46,7 +49,8 @@ def start_warm(networks: Networks, settings: WarmStart, generator: Generator, cl
     return f"warm start from {record['samples_seen']:,} samples of {folder.name[:12]}: {shared} of {len(classes)} classes known"
 
 
-def _by_name(source: Tensor, known: list[str], classes: tuple[str, ...]) -> Tensor:
-    """Return a row per class: its own where the name is known, else the mean of all."""
-    mean = source.float().mean(0).to(source)
-    return torch.stack([source[known.index(name)] if name in known else mean for name in classes])
+def _by_name(source: Tensor, fresh: Tensor, known: list[str], classes: tuple[str, ...]) -> Tensor:
+    """Return a row per class: the stored one where the name is known and rows are as long, else the fresh one."""
+    if source.shape[1:] != fresh.shape[1:]:
+        return source
+    return torch.stack([source[known.index(name)] if name in known else fresh[i] for i, name in enumerate(classes)])

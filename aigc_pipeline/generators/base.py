@@ -115,16 +115,13 @@ class Family(Member):
 
     paper: ClassVar[str]
     choose_when: ClassVar[str]
+    uses_parents: ClassVar[bool] = False
+    """Samples come from nothing but a seed and a label."""
 
     @property
     def origin(self) -> Origin:
         """Return `generated`."""
         return "generated"
-
-    @property
-    def uses_parents(self) -> bool:
-        """Return False: samples come from nothing but a seed and a label."""
-        return False
 
     @property
     def adapts_augmentation(self) -> bool:

@@ -27,6 +27,7 @@ class Classic(Family):
         'Simard et al. 2003, "Best practices for convolutional neural networks" (elastic); flips, rotation, scale, shift'
     )
     choose_when: ClassVar[str] = "few samples, or as the honest comparison: needs no training."
+    uses_parents: ClassVar[bool] = True
 
     kind: Literal["classic"] = "classic"
 
@@ -34,11 +35,6 @@ class Classic(Family):
     def origin(self) -> Origin:
         """Derived from a parent."""
         return "classic"
-
-    @property
-    def uses_parents(self) -> bool:
-        """Return True."""
-        return True
 
     @property
     def batch_size(self) -> int:

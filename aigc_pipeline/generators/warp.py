@@ -43,6 +43,7 @@ class Warp(Family):
     handles: ClassVar[frozenset[str] | None] = frozenset({"image"})
     paper: ClassVar[str] = 'own; compare Zhao et al. 2019, "Data augmentation using learned transformations"'
     choose_when: ClassVar[str] = "classes too small for any generator, beside large ones that vary in the same ways."
+    uses_parents: ClassVar[bool] = True
 
     kind: Literal["warp"] = "warp"
     size: Size = "small"
@@ -61,11 +62,6 @@ class Warp(Family):
     """Start of a cosine to a tenth."""
     ema_half_life_samples: float = Field(default=50_000, ge=0)
     """Memory of the averaged networks, at most 5 % of the samples seen."""
-
-    @property
-    def uses_parents(self) -> bool:
-        """Return True."""
-        return True
 
     def sampler(self, labels: Int[Tensor, " n"]) -> Sampler:
         """Draw pairs of a class: rows 2i and 2i + 1."""

@@ -1,0 +1,85 @@
+"""`aigc generators` and `aigc new-generator`: which families there are, and the start of one of your own."""
+
+import json
+import re
+from pathlib import Path
+
+from rich.table import Table
+
+from aigc_pipeline.cli.console import ConsoleReporter
+from aigc_pipeline.cli.template import FILES
+from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.generators import Family, built_in
+from aigc_pipeline.generators.installed import BUILT_IN, installed, load_family, package_of, shadowed
+from aigc_pipeline.modalities import MODALITIES
+
+_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+
+
+def show_families(*, as_json: bool, reporter: ConsoleReporter) -> None:
+    """List the families of this package and of installed ones, and what is wrong with those that cannot be used."""
+    rows = [describe(family, "aigc_pipeline") for family in built_in()]
+    problems = [f"{package_of(entry)} offers '{entry.name}', which is built in: it is not used" for entry in shadowed()]
+    for kind, entry in installed().items():
+        try:
+            rows.append(describe(load_family(kind), package_of(entry)))
+        except ValueError as err:
+            problems.append(str(err))
+    if as_json:
+        reporter.console.out(json.dumps({"generators": rows, "problems": problems}, indent=1), highlight=False)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("kind", "choose when", "samples"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        package = "" if row["package"] == "aigc_pipeline" else f" ({row['package']})"
+        table.add_row(
+            str(row["kind"]), f"{row['choose_when']}{package}\n[dim]{row['paper']}[/dim]", str(row["handles"])
+        )
+    reporter.console.print(table)
+    for problem in problems:
+        reporter.note(problem + ".")
+
+
+def describe(family: type[Family], package: str) -> dict[str, object]:
+    """Return what a family says of itself."""
+    handled = sorted(MODALITIES if family.handles is None else family.handles)
+    return {
+        "kind": family.model_fields["kind"].default,
+        "choose_when": family.choose_when,
+        "handles": ", ".join(handled),
+        "uses_parents": family.uses_parents,
+        "paper": family.paper,
+        "package": package,
+    }
+
+
+def write_template(name: str, folder: Path, *, reporter: ConsoleReporter) -> None:
+    """Write a small installable package with a family called `name`.
+
+    Raises:
+        ConfigError: if the name cannot be one, is taken, or the folder has something of that name.
+    """
+    if not _NAME.match(name):
+        msg = f"'{name}' cannot name a generator: use lower-case letters, digits and underscores, a letter first."
+        raise ConfigError(msg)
+    if name in BUILT_IN or name in installed():
+        msg = f"there is a generator '{name}' already. Choose another name; `aigc generators` lists those in use."
+        raise ConfigError(msg)
+    place = folder / f"aigc-{name.replace('_', '-')}"
+    if place.exists():
+        msg = f"{place} exists already. Remove it, or choose another name or --into."
+        raise ConfigError(msg)
+    words = {"NAME": name, "CLASS": "".join(part.capitalize() for part in name.split("_")), "PACKAGE": f"aigc_{name}"}
+    for path, text in FILES.items():
+        file = place / _filled(path, words)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(_filled(text, words).lstrip("\n"))
+    reporter.console.print(f"{place}: a family that works; make it yours.", highlight=False)
+    reporter.console.print(f"\n  pip install -e {place}\n  pytest {place}\n  aigc run DIR -o train.generator.kind={name}\n", highlight=False)  # fmt: skip
+
+
+def _filled(text: str, words: dict[str, str]) -> str:
+    for key, value in words.items():
+        text = text.replace(f"@{key}@", value)
+    return text
