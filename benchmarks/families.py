@@ -1,5 +1,8 @@
 """Every generator family at the same wall-clock on the same core: what its samples are worth, and how like real ones.
 
+Each trains as the train stage would: a tenth of the training samples chooses the weights and, for families that adapt
+it, the strength of augmentation; both are paid for out of the same time.
+
 CAS: accuracy on unseen reals of a network trained on 200 synthetic samples a class, mean of two trainings; the same
 from as many real samples stands beside it. Frechet distance, precision and recall in features of the `classifier`
 encoder fitted on the training split, synthetic against unseen reals at equal class mix.
@@ -24,15 +27,17 @@ from aigc_pipeline.config import load_config
 from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.data.loader import LabelledCells
-from aigc_pipeline.features import Classifier
+from aigc_pipeline.features import Classifier, FittedEncoder
 from aigc_pipeline.features.classifier import training_data
+from aigc_pipeline.fitting.quality import adaptation_of, validation_of
 from aigc_pipeline.generators import Generator, built_in, parse_generator
 from aigc_pipeline.generators.synthesis import Synthesizer
+from aigc_pipeline.generators.weights import place
 from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit_downstream, predict
 from aigc_pipeline.metrics.frechet import frechet_distance
 from aigc_pipeline.metrics.prdc import prdc
 from aigc_pipeline.modalities import MODALITIES, modality_of
-from aigc_pipeline.training.loop import Hooks, LoopSettings, Trained, train
+from aigc_pipeline.training.loop import Hooks, LoopSettings, Trained, TrainingData, train
 
 RESULTS = Path(__file__).parent / "results"
 CASES = RESULTS / "families.jsonl"
@@ -51,6 +56,8 @@ class Data:
     name: str
     spec: SampleSpec
     train: LabelledCells
+    selection: LabelledCells
+    """A tenth of the training samples, held back to choose weights and the strength of augmentation."""
     unseen: LabelledCells
 
 
@@ -81,23 +88,38 @@ def split(name: str, rows: Sequence[tuple[bytes, int]], train_share: float, size
     everything = LabelledCells([str(i) for i in range(len(rows))], labels, cells)
     order = numpy_generator(0, "families", "split").permutation(len(rows))
     cut = int(train_share * len(rows))
-    return Data(name, spec, everything.take(order[:cut]), everything.take(order[cut:]))
+    held = int(0.9 * cut)
+    return Data(name, spec, *(everything.take(rows) for rows in (order[:held], order[held:cut], order[cut:])))
 
 
 def fit(family: Generator, data: Data, seconds: float, seed: int) -> Trained:
-    """Train for so many seconds: the speed is measured first, as the plan does."""
+    """Train for so many seconds as the train stage does; the speed is measured first, as the plan does."""
     phases = family.phases(data.spec, len(data.train))
     rows = training_data(data.train, data.spec, CPU)
-    rows = type(rows)(rows.x, rows.labels, family.sampler(rows.labels))
+    rows = TrainingData(rows.x, rows.labels, family.sampler(rows.labels))
+    encoder = encoder_of(data)
 
-    def run(total: int) -> Trained:
+    def run(total: int, *, is_probe: bool = False) -> Trained:
+        networks = family.networks(data.spec, NUM_CLASSES, seed)
+        place(networks, CPU)
+        synthesizer = Synthesizer(family, networks, data.spec, data.train, frozenset(), CPU)
+        adaptation = validation = None
+        if not is_probe:
+            every, root = total // 20, seed
+            validation = validation_of(
+                synthesizer, encoder, data.selection, every_samples=every, patience=20, root=root
+            )
+        if family.adapts_augmentation and not is_probe:
+            adaptation = adaptation_of(
+                synthesizer, data.selection, total_samples=total, every_samples=total // 50, root=seed
+            )
         settings = LoopSettings(total, family.batch_size, seed, family.ema_half_life_samples)
-        return train(family.networks(data.spec, NUM_CLASSES, seed), phases, rows, settings, hooks=Hooks())
+        return train(networks, phases, rows, settings, validation=validation, adaptation=adaptation)
 
-    run(2 * family.batch_size)
+    run(2 * family.batch_size, is_probe=True)
     started, seen = time.monotonic(), 0
     while time.monotonic() - started < PROBE_SECONDS:
-        seen += run(20 * family.batch_size).samples_seen
+        seen += run(20 * family.batch_size, is_probe=True).samples_seen
     return run(int(seen / (time.monotonic() - started) * seconds))
 
 
@@ -130,20 +152,31 @@ def measure(family: Generator, data: Data, seconds: float, seed: int) -> dict[st
         (RESULTS / f"families-{data.name}-{family.kind}.png").write_bytes(grid)
     return {
         "data": data.name, "family": family.kind, "seed": seed, "seconds": trained.seconds,
-        "samples_seen": trained.samples_seen, "threads": torch.get_num_threads(), "cas": cas(made, data),
+        "samples_seen": trained.samples_seen, "best_samples_seen": trained.best_samples_seen, "threads": torch.get_num_threads(), "cas": cas(made, data),
         **likeness(made, data),
     }  # fmt: skip
 
 
 def likeness(made: LabelledCells, data: Data) -> dict[str, float]:
     """Return the Frechet distance, precision and recall of samples against unseen reals, at equal numbers per class."""
-    encoder = Classifier().fit(
-        data.train, data.train.take(np.arange(0)), spec=data.spec, num_classes=NUM_CLASSES, seed=0, device=CPU, hooks=Hooks()
-    )  # fmt: skip
+    encoder = encoder_of(data)
     counts = np.minimum(made.class_counts(NUM_CLASSES), data.unseen.class_counts(NUM_CLASSES))
     real, fake = (encoder.encode(each.take(first(each.labels, counts)).cells) for each in (data.unseen, made))
     shares = prdc(real, fake, NEIGHBOURS)
     return {"frechet": frechet_distance(real, fake), "precision": shares.precision, "recall": shares.recall}
+
+
+_ENCODERS: dict[str, FittedEncoder] = {}
+
+
+def encoder_of(data: Data) -> FittedEncoder:
+    """Return the encoder of a data set, fitted once."""
+    if data.name not in _ENCODERS:
+        none = data.train.take(np.arange(0))
+        _ENCODERS[data.name] = Classifier().fit(
+            data.train, none, spec=data.spec, num_classes=NUM_CLASSES, seed=0, device=CPU, hooks=Hooks()
+        )
+    return _ENCODERS[data.name]
 
 
 def first(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:

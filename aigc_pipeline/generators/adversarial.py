@@ -1,20 +1,18 @@
-"""Two players: the losses of one iteration for every family with a discriminator, and samples from latents.
+"""Two players: the losses of one iteration, for every family with a discriminator.
 
 Real and fake of a pair share the class. The penalty is taken at what D sees, after augmentation. By default its gradient
 is an explicit forward pass (`logit_and_gradient`), so one ordinary backward suffices and the whole step compiles; the
 other way, `autograd`, differentiates twice, works for any network and is what tests compare with.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from aigc_pipeline.generators.backbones.parts import LATENT_SIZE
-from aigc_pipeline.generators.base import Synthesis, latents
 from aigc_pipeline.generators.diff_augment import diff_augment
 from aigc_pipeline.generators.losses import AdversarialLoss, gradient_penalty, squared_norm
 from aigc_pipeline.training.batch import Batch
@@ -74,11 +72,6 @@ def draw_fakes(networks: Networks, batch: Batch) -> Float[Tensor, "n *shape"]:
     """Return one fresh fake per row of the batch, of the same class."""
     fake: Tensor = networks["generator"](batch.draws.normal(LATENT_SIZE), batch.labels)
     return fake
-
-
-def sample_from_latents(networks: Networks, seeds: Sequence[int], labels: Int[Tensor, " n"]) -> Synthesis:
-    """Run the generator on per-seed latents."""
-    return Synthesis(networks["generator"](latents(seeds, LATENT_SIZE, labels.device), labels))
 
 
 def _explicit(networks: Networks, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

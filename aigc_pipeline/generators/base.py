@@ -13,6 +13,9 @@ from aigc_pipeline.core.strict import Member
 from aigc_pipeline.training.loop import Networks, Phase, Sampler
 from aigc_pipeline.training.samplers import ClassPower
 
+LATENT_SIZE = 64
+"""Dimensions of a GAN's latent."""
+
 
 @dataclass(frozen=True)
 class Synthesis:
@@ -138,6 +141,35 @@ class Family(Member):
         """Return None: there is no discriminator."""
         del networks, x, labels
         return None
+
+
+class LatentFamily(Family):
+    """A family whose sample is a function of one standard normal latent and a label: it can be exported and interpolated."""
+
+    @property
+    def num_latents(self) -> int:
+        """Return the latent's dimensions."""
+        return LATENT_SIZE
+
+    def decode(
+        self, networks: Networks, z: Float[Tensor, "n z"], labels: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n *shape"]:
+        """Return one sample per latent."""
+        x: Tensor = networks["generator"](z, labels)
+        return x
+
+    def sample(
+        self,
+        networks: Networks,
+        seeds: Sequence[int],
+        labels: Int[Tensor, " n"],
+        *,
+        spec: SampleSpec,
+        parents: Float[Tensor, "n *shape"] | None = None,
+    ) -> Synthesis:
+        """Return one sample per seed."""
+        del spec, parents
+        return Synthesis(self.decode(networks, latents(seeds, self.num_latents, labels.device), labels))
 
 
 def latents(seeds: Sequence[int], size: int, device: torch.device) -> Float[Tensor, "n size"]:

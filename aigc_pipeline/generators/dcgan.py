@@ -4,7 +4,6 @@ A fair second family: fast, sharp early, less recall than `r3gan`. D's BatchNorm
 scoring, so a logit never depends on its batch.
 """
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -13,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import SampleSpec
-from aigc_pipeline.generators.adversarial import Objective, sample_from_latents
+from aigc_pipeline.generators.adversarial import Objective
 from aigc_pipeline.generators.backbones import Size
 from aigc_pipeline.generators.backbones.parts import (
     EMBEDDING_SIZE,
@@ -24,7 +23,7 @@ from aigc_pipeline.generators.backbones.parts import (
     octave_widths,
     projection,
 )
-from aigc_pipeline.generators.base import Family, Synthesis
+from aigc_pipeline.generators.base import LatentFamily
 from aigc_pipeline.generators.losses import LOSSES, LossName
 from aigc_pipeline.training.loop import Networks, Phase
 from aigc_pipeline.training.schedule import constant
@@ -33,7 +32,7 @@ _INIT_STD = 0.02
 _MIN_CONVOLUTIONS = 3
 
 
-class DCGAN(Family):
+class DCGAN(LatentFamily):
     """Conditional convolutional GAN of the 2015 paper."""
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image"})
@@ -70,19 +69,6 @@ class DCGAN(Family):
             Phase("discriminator", ("discriminator",), objective.discriminator, rate, 0.5, beta2),
             Phase("generator", ("generator",), objective.generator, rate, 0.5, beta2),
         ]
-
-    def sample(
-        self,
-        networks: Networks,
-        seeds: Sequence[int],
-        labels: Int[Tensor, " n"],
-        *,
-        spec: SampleSpec,
-        parents: Float[Tensor, "n *shape"] | None = None,
-    ) -> Synthesis:
-        """Return one sample per seed."""
-        del spec, parents
-        return sample_from_latents(networks, seeds, labels)
 
     def d_logit(
         self, networks: Networks, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]

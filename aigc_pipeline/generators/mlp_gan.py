@@ -5,7 +5,6 @@ learns a small dataset by heart; for serious work see `r3gan`.
 """
 
 import math
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -14,10 +13,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import SampleSpec
-from aigc_pipeline.generators.adversarial import Objective, sample_from_latents
+from aigc_pipeline.generators.adversarial import Objective
 from aigc_pipeline.generators.backbones.mlp import WIDTHS
 from aigc_pipeline.generators.backbones.parts import EMBEDDING_SIZE, LATENT_SIZE, SLOPE, Size, he_init
-from aigc_pipeline.generators.base import Family, Synthesis
+from aigc_pipeline.generators.base import LatentFamily
 from aigc_pipeline.generators.losses import LOSSES, LossName
 from aigc_pipeline.training.loop import Networks, Phase
 from aigc_pipeline.training.schedule import constant
@@ -25,7 +24,7 @@ from aigc_pipeline.training.schedule import constant
 _PICTURE_AXES = 3
 
 
-class MLPGAN(Family):
+class MLPGAN(LatentFamily):
     """Conditional GAN of two plain multilayer perceptrons."""
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image", "vector"})
@@ -62,19 +61,6 @@ class MLPGAN(Family):
             Phase("discriminator", ("discriminator",), objective.discriminator, rate, 0.5, beta2),
             Phase("generator", ("generator",), objective.generator, rate, 0.5, beta2),
         ]
-
-    def sample(
-        self,
-        networks: Networks,
-        seeds: Sequence[int],
-        labels: Int[Tensor, " n"],
-        *,
-        spec: SampleSpec,
-        parents: Float[Tensor, "n *shape"] | None = None,
-    ) -> Synthesis:
-        """Return one sample per seed."""
-        del spec, parents
-        return sample_from_latents(networks, seeds, labels)
 
     def d_logit(
         self, networks: Networks, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]

@@ -5,7 +5,6 @@ is provenance, never a probability: the post-hoc critic makes those.
 """
 
 import math
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from jaxtyping import Float, Int
@@ -13,9 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import SampleSpec
-from aigc_pipeline.generators.adversarial import Objective, PenaltyMode, ZeroCentered, sample_from_latents
+from aigc_pipeline.generators.adversarial import Objective, PenaltyMode, ZeroCentered
 from aigc_pipeline.generators.backbones import Backbone, Size, build_pair
-from aigc_pipeline.generators.base import Family, Synthesis
+from aigc_pipeline.generators.base import LatentFamily
 from aigc_pipeline.generators.losses import LOSSES, LossName
 from aigc_pipeline.training.loop import Networks, Phase
 from aigc_pipeline.training.schedule import Cosine
@@ -24,7 +23,7 @@ _SMALL_DATA = 5_000
 _DECAY_SHARE = 0.4
 
 
-class R3GAN(Family):
+class R3GAN(LatentFamily):
     """Class-conditional GAN with a stable loss. Needs about 20 training samples a class."""
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image", "vector"})
@@ -72,19 +71,6 @@ class R3GAN(Family):
             Phase("discriminator", ("discriminator",), objective.discriminator, rate, 0.0, beta2),
             Phase("generator", ("generator",), objective.generator, rate, 0.0, beta2),
         ]
-
-    def sample(
-        self,
-        networks: Networks,
-        seeds: Sequence[int],
-        labels: Int[Tensor, " n"],
-        *,
-        spec: SampleSpec,
-        parents: Float[Tensor, "n *shape"] | None = None,
-    ) -> Synthesis:
-        """Return one sample per seed."""
-        del spec, parents  # a GAN needs neither
-        return sample_from_latents(networks, seeds, labels)
 
     def d_logit(
         self, networks: Networks, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]

@@ -5,7 +5,6 @@ are not worth a latent and all samples of a class look alike. A sample is the de
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -27,7 +26,7 @@ from aigc_pipeline.generators.backbones.parts import (
     he_init,
     octave_widths,
 )
-from aigc_pipeline.generators.base import Family, Synthesis, latents
+from aigc_pipeline.generators.base import LatentFamily
 from aigc_pipeline.training.batch import Batch
 from aigc_pipeline.training.loop import Networks, Phase
 from aigc_pipeline.training.schedule import Cosine
@@ -38,7 +37,7 @@ _PICTURE_SIGMA, _POINT_SIGMA = 0.4, 0.1
 """On points (three Gaussians) 0.4 left some 70 % of a class's spread and 0.1 some 95 %."""
 
 
-class VAE(Family):
+class VAE(LatentFamily):
     """Conditional variational autoencoder: an encoder q(z|x,y) and a decoder p(x|z,y)."""
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image", "vector"})
@@ -86,18 +85,17 @@ class VAE(Family):
         sigma = self.sigma or (_PICTURE_SIGMA if len(spec.shape) == _PICTURE_AXES else _POINT_SIGMA)
         return [Phase("autoencoder", ("encoder", "decoder"), Evidence(sigma, self.latent_size), rate)]
 
-    def sample(
-        self,
-        networks: Networks,
-        seeds: Sequence[int],
-        labels: Int[Tensor, " n"],
-        *,
-        spec: SampleSpec,
-        parents: Float[Tensor, "n *shape"] | None = None,
-    ) -> Synthesis:
-        """Return the decoder's mean at one standard normal latent per seed."""
-        del spec, parents
-        return Synthesis(networks["decoder"](latents(seeds, self.latent_size, labels.device), labels))
+    @property
+    def num_latents(self) -> int:
+        """Return the latent's dimensions."""
+        return self.latent_size
+
+    def decode(
+        self, networks: Networks, z: Float[Tensor, "n z"], labels: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n *shape"]:
+        """Return the decoder's mean."""
+        x: Tensor = networks["decoder"](z, labels)
+        return x
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ The penalty is two-sided and taken between real and fake samples of one class. I
 (`backbones.parts`), so the critic's step needs no second derivative.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -14,9 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import SampleSpec
-from aigc_pipeline.generators.adversarial import Objective, Values, draw_fakes, sample_from_latents
+from aigc_pipeline.generators.adversarial import Objective, Values, draw_fakes
 from aigc_pipeline.generators.backbones import Backbone, Size, build_pair
-from aigc_pipeline.generators.base import Family, Synthesis
+from aigc_pipeline.generators.base import LatentFamily
 from aigc_pipeline.generators.losses import LOSSES
 from aigc_pipeline.training.batch import Batch
 from aigc_pipeline.training.loop import Networks, Phase
@@ -28,7 +27,7 @@ _TINY = 1e-12
 """Added to squared lengths: a root has no slope at zero."""
 
 
-class WGANGP(Family):
+class WGANGP(LatentFamily):
     """Class-conditional Wasserstein GAN with a gradient penalty."""
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image", "vector"})
@@ -69,19 +68,6 @@ class WGANGP(Family):
             Phase("discriminator", ("discriminator",), critic, rate, 0.0, beta2, repeats=self.critic_steps),
             Phase("generator", ("generator",), generator.generator, rate, 0.0, beta2),
         ]
-
-    def sample(
-        self,
-        networks: Networks,
-        seeds: Sequence[int],
-        labels: Int[Tensor, " n"],
-        *,
-        spec: SampleSpec,
-        parents: Float[Tensor, "n *shape"] | None = None,
-    ) -> Synthesis:
-        """Return one sample per seed."""
-        del spec, parents
-        return sample_from_latents(networks, seeds, labels)
 
     def d_logit(
         self, networks: Networks, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]

@@ -14,8 +14,9 @@ import torch.nn.functional as F  # noqa: N812 - the name all of torch uses
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from aigc_pipeline.generators.base import LATENT_SIZE as LATENT_SIZE
+
 Size = Literal["tiny", "small", "medium", "large"]
-LATENT_SIZE = 64
 EMBEDDING_SIZE = 64
 SLOPE = 0.2
 _MIN_BASE_SIDE = 4
