@@ -40,6 +40,7 @@ from aigc_pipeline.stages.score import score
 from aigc_pipeline.stages.split import split
 from aigc_pipeline.stages.synthesize import synthesize
 from aigc_pipeline.stages.train import train
+from aigc_pipeline.tracking import tracked
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
@@ -180,8 +181,9 @@ class StageCaller:
 
     @classmethod
     def of(cls, config: PipelineConfig, context: Context, call: Runner | None) -> "StageCaller":
-        """Bind to a context that also knows the resolved settings, for the record."""
-        return cls(replace(context, config_yaml=to_yaml(config)), call or call_directly)
+        """Bind to a context that also knows the resolved settings, for the record, and keeps curves."""
+        reporter = tracked(context.reporter, config.runtime.tracking, context.store.workspace)
+        return cls(replace(context, config_yaml=to_yaml(config), reporter=reporter), call or call_directly)
 
     def __call__(self, stage: Callable[Concatenate[Context, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run one stage; the type checker refuses records in a wrong order."""

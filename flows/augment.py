@@ -20,12 +20,12 @@ from aigc_pipeline.cli.showing import rows_per_class
 from aigc_pipeline.config import PipelineConfig, Preset, load_config
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import PipelineError
-from aigc_pipeline.core.reporting import LogReporter
+from aigc_pipeline.core.reporting import LogReporter, Tee
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.pipeline import plan_pipeline, run_pipeline
 from aigc_pipeline.publishing.manifest import read_manifest
 from flows.logs import library_logs
-from flows.reporting import PrefectReporter, Tee
+from flows.reporting import PrefectReporter
 from flows.tasks import PrefectRunner
 
 CONSOLE: ContextVar[ConsoleReporter | None] = ContextVar("CONSOLE", default=None)

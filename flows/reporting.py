@@ -23,55 +23,12 @@ from prefect.artifacts import (
 from prefect.exceptions import PrefectException
 
 from aigc_pipeline.cli.console import Pace, cell_text
-from aigc_pipeline.core.reporting import Reporter, Scalar, StageEvent
+from aigc_pipeline.core.reporting import Scalar, StageEvent
 
 logger = logging.getLogger(__name__)
 
 _PROGRESS_INTERVAL_SECONDS = 3.0  # an update costs about 15 ms here, and the page polls no faster
 _MAX_IMAGE_BYTES = 200_000
-
-
-class Tee:
-    """Tells several reporters the same things."""
-
-    def __init__(self, *reporters: Reporter) -> None:
-        """Keep the reporters in order."""
-        self._reporters = reporters
-
-    def stage(self, name: str, event: StageEvent, seconds: float) -> None:
-        """Pass on."""
-        for each in self._reporters:
-            each.stage(name, event, seconds)
-
-    def progress(self, task: str, done: int, total: int) -> None:
-        """Pass on."""
-        for each in self._reporters:
-            each.progress(task, done, total)
-
-    def metric(self, name: str, value: float, step: int) -> None:
-        """Pass on."""
-        for each in self._reporters:
-            each.metric(name, value, step)
-
-    def table(self, title: str, rows: Sequence[Mapping[str, Scalar]]) -> None:
-        """Pass on."""
-        for each in self._reporters:
-            each.table(title, rows)
-
-    def image(self, title: str, png: bytes) -> None:
-        """Pass on."""
-        for each in self._reporters:
-            each.image(title, png)
-
-    def file(self, title: str, path: Path) -> None:
-        """Pass on."""
-        for each in self._reporters:
-            each.file(title, path)
-
-    def note(self, message: str) -> None:
-        """Pass on."""
-        for each in self._reporters:
-            each.note(message)
 
 
 class _Progress:

@@ -226,6 +226,94 @@ def new_generator(
         write_template(name, into, reporter=reporter)
 
 
+CheckpointPlace = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CHECKPOINT", help="A workspace (its newest training), a version, or a train stage's folder."
+    ),
+]
+
+
+@app.command()
+def synthesize(
+    context: typer.Context,
+    checkpoint: CheckpointPlace,
+    *,
+    wanted: Annotated[
+        list[str] | None, typer.Option("--class", metavar="NAME=NUMBER", help="How many of a class. Repeatable.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where samples and their table go.")] = Path(
+        "samples"
+    ),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Root of every sample's seed.")] = 0,
+    truncation: Annotated[
+        float, typer.Option("--truncation", help="Multiply latents: below 1, fewer outliers and less diversity.")
+    ] = 1.0,
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option("--precision", help="Of the network's passes.")
+    ] = "float32",
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the network first; for many samples.")] = False,
+) -> None:
+    """Make samples from a checkpoint alone: no dataset, no judge, no verdict. What a run publishes went through those."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.generating import synthesize_classes
+
+        synthesize_classes(
+            checkpoint, wanted or (), out, seed=seed, truncation=truncation, precision=precision,
+            is_compiled=compiled, reporter=reporter,
+        )  # fmt: skip
+
+
+@app.command()
+def interpolate(
+    context: typer.Context,
+    checkpoint: CheckpointPlace,
+    *,
+    class_name: Annotated[str, typer.Option("--class", metavar="NAME", help="The class to start in.")],
+    to_class: Annotated[str | None, typer.Option("--to", metavar="NAME", help="The class to end in.")] = None,
+    steps: Annotated[int, typer.Option("--steps", min=2, max=64)] = 8,
+    rows: Annotated[int, typer.Option("--rows", min=1, max=64)] = 4,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A PNG.")] = Path("interpolation.png"),
+) -> None:
+    """Draw what lies between samples: paths from latent to latent, and from class to class."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.generating import draw_interpolation
+
+        draw_interpolation(checkpoint, class_name, to_class, out, steps=steps, rows=rows, seed=seed, reporter=reporter)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    checkpoint: CheckpointPlace,
+    *,
+    form: Annotated[
+        Literal["torch_export", "onnx"], typer.Option("--to", help="ONNX needs the extra `export`.")
+    ] = "torch_export",
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where it goes.")] = Path("generator.pt2"),
+) -> None:
+    """Write the generator as a file that runs without this package, and check it against the checkpoint."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.generating import export_generator
+
+        export_generator(checkpoint, form, out, reporter=reporter)
+
+
+@app.command()
+def compress(
+    context: typer.Context,
+    checkpoint: CheckpointPlace,
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the variants go.")] = Path("variants"),
+) -> None:
+    """Write smaller variants (float16, int8, pruned) and measure what each costs in quality and speed."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.generating import compress_generator
+
+        compress_generator(checkpoint, out, reporter=reporter)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. Global flags count wherever they stand: people append `--traceback` to what just failed."""
     given = list(sys.argv[1:] if arguments is None else arguments)

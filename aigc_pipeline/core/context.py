@@ -33,6 +33,9 @@ class RuntimeConfig(Settings):
     """Only algorithms that repeat exactly on a GPU; slower. On a CPU every run repeats anyway."""
     processes: int = Field(default=1, ge=1)
     """Processes that train together (torchrun), one GPU each; on a CPU they share the threads."""
+    tracking: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
+    """Where curves and sample grids are kept, under `<workspace>/tracking`. wandb and mlflow are extras of their names;
+    their own environment variables (WANDB_MODE, MLFLOW_TRACKING_URI ...) say where they send what they get."""
 
     @property
     def num_threads(self) -> int:

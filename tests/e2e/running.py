@@ -20,6 +20,7 @@ FAST = (
     "runtime.device=cpu",
     "runtime.threads=1",
     "publish.when=always",
+    "runtime.tracking=[]",
 )
 
 

@@ -104,7 +104,9 @@ def test_a_stranger_that_cannot_be_imported_is_named_and_spoils_nothing_else(pac
     assert len(listed["generators"]) == len(built_in())
 
 
-@pytest.mark.parametrize(("name", "said"), [("My-Family", "cannot name a generator"), ("r3gan", "there is a generator")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("My-Family", "cannot name a generator"), ("r3gan", "there is a generator")]
+)
 def test_names_that_cannot_be_are_refused(name, said, tmp_path, capsys):
     assert run_cli("new-generator", name, "--into", str(tmp_path)) == 1
 

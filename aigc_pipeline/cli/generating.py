@@ -1,0 +1,93 @@
+"""`aigc synthesize`, `interpolate`, `export` and `compress`: a finished generator at work, from its checkpoint alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from aigc_pipeline.cli.console import ConsoleReporter
+from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.core.store import write_atomically
+from aigc_pipeline.generators.weights import compile_networks
+from aigc_pipeline.inference.compression import compress
+from aigc_pipeline.inference.exporting import Format, export
+from aigc_pipeline.inference.interpolation import interpolate
+from aigc_pipeline.inference.opening import open_generator
+from aigc_pipeline.inference.synthesis import synthesize
+
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def synthesize_classes(
+    place: Path,
+    wanted: Sequence[str],
+    out: Path,
+    *,
+    seed: int,
+    truncation: float,
+    precision: str,
+    is_compiled: bool,
+    reporter: ConsoleReporter,
+) -> None:
+    """Write the wanted samples and say where."""
+    opened = open_generator(place, _device(), truncation)
+    if is_compiled:
+        compile_networks(opened.networks)
+    counts = parse_counts(wanted)
+    table = synthesize(opened, counts, out, seed=seed, precision=_PRECISIONS[precision], reporter=reporter)
+    total = sum(counts.values())
+    reporter.console.print(f"{total:,} samples of {opened.family.kind}: {table}", highlight=False)
+
+
+def parse_counts(wanted: Sequence[str]) -> dict[str, int]:
+    """Return class names and numbers from `name=number`.
+
+    Raises:
+        ConfigError: naming what is no such pair, or nothing at all.
+    """
+    if not wanted:
+        msg = "say which classes and how many: --class NAME=NUMBER, once per class"
+        raise ConfigError(msg)
+    counts: dict[str, int] = {}
+    for each in wanted:
+        name, separator, number = each.rpartition("=")
+        if not separator or not number.isdigit():
+            msg = f"'{each}' is not NAME=NUMBER: write --class cat=200"
+            raise ConfigError(msg)
+        counts[name] = counts.get(name, 0) + int(number)
+    return counts
+
+
+def draw_interpolation(
+    place: Path, class_name: str, to_class: str | None, out: Path, *, steps: int, rows: int, seed: int, reporter: ConsoleReporter
+) -> None:  # fmt: skip
+    """Write the grid and say where."""
+    picture = interpolate(open_generator(place, _device()), class_name, to_class, steps=steps, rows=rows, seed=seed)
+    write_atomically(out, picture)
+    reporter.console.print(str(out), highlight=False)
+
+
+def export_generator(place: Path, form: Format, out: Path, *, reporter: ConsoleReporter) -> None:
+    """Write the export, checked, and say how far it is from the checkpoint."""
+    difference = export(open_generator(place, torch.device("cpu")), form, out)
+    reporter.console.print(f"{out}: (z, labels) to samples; largest difference {difference:.2g}", highlight=False)
+
+
+def compress_generator(place: Path, out: Path, *, reporter: ConsoleReporter) -> None:
+    """Write the variants and show what each costs."""
+    rows = compress(open_generator(place, _device()), out)
+    reporter.table(
+        "variants",
+        [
+            {
+                name: round(value, 5) if isinstance(value, float) else value
+                for name, value in row.items()
+                if name != "sha256"
+            }
+            for row in rows
+        ],
+    )
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,154 @@
+"""Find and open a checkpoint: a train stage's folder, a published version, or a workspace (its newest)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from aigc_pipeline.core.errors import CheckpointError, ConfigError
+from aigc_pipeline.core.samples import SampleSpec
+from aigc_pipeline.data.loader import LabelledCells
+from aigc_pipeline.generators import Generator, parse_generator
+from aigc_pipeline.generators.base import LatentFamily
+from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS
+from aigc_pipeline.generators.synthesis import Synthesizer
+from aigc_pipeline.generators.weights import load_networks
+from aigc_pipeline.modalities import modality_of
+from aigc_pipeline.records import Checkpoint
+from aigc_pipeline.training.loop import Networks
+
+SETTINGS = "generator.json"
+
+
+@dataclass(frozen=True)
+class OpenGenerator:
+    """A family with its trained networks."""
+
+    family: Generator
+    networks: dict[str, nn.Module]
+    checkpoint: Checkpoint
+    folder: Path
+    device: torch.device
+
+    @property
+    def spec(self) -> SampleSpec:
+        """What its samples look like."""
+        return self.checkpoint.spec
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by label."""
+        return self.checkpoint.classes
+
+    def label_of(self, class_name: str) -> int:
+        """Return the label of a class.
+
+        Raises:
+            ConfigError: if the checkpoint does not know it.
+        """
+        if class_name not in self.classes:
+            msg = f"the checkpoint {self.folder.name[:12]} has no class '{class_name}'. It knows {', '.join(self.classes)}."
+            raise ConfigError(msg)
+        return self.classes.index(class_name)
+
+    def synthesizer(self) -> Synthesizer:
+        """Return what makes samples without any dataset.
+
+        Raises:
+            ConfigError: for a family that deforms real parents.
+        """
+        if self.family.uses_parents:
+            msg = (
+                f"'{self.family.kind}' varies real samples, which a checkpoint does not hold. Run the pipeline on the "
+                "dataset instead (aigc run)."
+            )
+            raise ConfigError(msg)
+        none = modality_of(self.spec).from_tensor(torch.zeros(0, *self.spec.shape), self.spec)
+        empty = LabelledCells([], np.zeros(0, np.int64), none)
+        return Synthesizer(self.family, self.networks, self.spec, empty, frozenset(), self.device)
+
+    def latent_family(self, purpose: str) -> LatentFamily:
+        """Return the family as a function of one latent.
+
+        Raises:
+            ConfigError: for a family that is none.
+        """
+        if not isinstance(self.family, LatentFamily):
+            msg = f"'{self.family.kind}' is no function of one latent and cannot be {purpose}. Families that can: r3gan, dcgan, mlp_gan, wgan_gp, vae."
+            raise ConfigError(msg)
+        return self.family
+
+
+class Truncated(nn.Module):
+    """A generator whose latents are multiplied by psi: fewer outliers, less diversity.
+
+    The simple form of the truncation trick (Brock et al. 2019, section 3.1, resample instead of scaling).
+    """
+
+    def __init__(self, network: nn.Module, psi: float) -> None:
+        super().__init__()
+        self.network, self.psi = network, psi
+
+    def forward(self, z: Tensor, labels: Int[Tensor, " n"]) -> Tensor:
+        """Return samples of shorter latents."""
+        x: Tensor = self.network(self.psi * z, labels)
+        return x
+
+
+def open_generator(place: Path, device: torch.device, truncation: float = 1.0) -> OpenGenerator:
+    """Open the checkpoint at `place`.
+
+    Raises:
+        CheckpointError: if there is none, or its weights are not those of its record.
+        ConfigError: if the truncation is outside (0, 1], or the family is no function of one latent.
+    """
+    folder = find_checkpoint(place)
+    checkpoint = Checkpoint.load(folder / "record.json")
+    family = parse_generator((folder / SETTINGS).read_bytes())
+    networks = load_networks(
+        family, folder / CHECKPOINT_WEIGHTS, spec=checkpoint.spec, num_classes=len(checkpoint.classes),
+        sha256=checkpoint.weights_sha256, device=device,
+    )  # fmt: skip
+    opened = OpenGenerator(family, networks, checkpoint, folder, device)
+    if truncation == 1.0:
+        return opened
+    if not 0 < truncation <= 1:
+        msg = f"the truncation must be above 0 and at most 1, not {truncation}"
+        raise ConfigError(msg)
+    opened.latent_family("truncated")
+    name = "decoder" if "decoder" in networks else "generator"
+    return replace(opened, networks=networks | {name: Truncated(networks[name], truncation)})
+
+
+def find_checkpoint(place: Path) -> Path:
+    """Return the folder of the checkpoint that `place` means.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    if (place / SETTINGS).exists():
+        return place
+    if (lineage := place / "lineage.json").exists():
+        path = str(json.loads(lineage.read_text())["records"]["checkpoint"]["path"])
+        found = [place.parent.parent / path]
+    else:
+        found = _by_age(list((place / "stages" / "train").glob("*/record.json")))
+    if not found or not (found[-1] / SETTINGS).exists():
+        msg = f"there is no finished training at {place}. Name a workspace, a version in one, or a folder under stages/train."
+        raise CheckpointError(msg)
+    return found[-1]
+
+
+def _by_age(records: Sequence[Path]) -> list[Path]:
+    return [file.parent for file in sorted(records, key=lambda file: file.stat().st_mtime)]
+
+
+def decode(opened: OpenGenerator, networks: Networks, z: Tensor, labels: Tensor) -> Tensor:
+    """Return samples of given latents, in float32."""
+    with torch.no_grad():
+        return opened.latent_family("decoded").decode(networks, z, labels).float()

@@ -1,0 +1,201 @@
+import io
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from aigc_pipeline.core.errors import CheckpointError, ConfigError
+from aigc_pipeline.core.reporting import LogReporter
+from aigc_pipeline.inference.compression import VARIANTS, compress, load_variant, pack, unpack
+from aigc_pipeline.inference.exporting import export
+from aigc_pipeline.inference.interpolation import interpolate, slerp
+from aigc_pipeline.inference.opening import find_checkpoint
+from aigc_pipeline.inference.synthesis import synthesize
+from tests.unit.inference.conftest import VECTOR, opened, write_checkpoint
+
+
+def make(folder, counts, out, seed=0, **arguments):
+    table = synthesize(
+        opened(folder, **arguments), counts, out, seed=seed, precision=torch.float32, reporter=LogReporter()
+    )
+    return pq.read_table(table)
+
+
+def test_a_checkpoint_is_found_in_a_workspace_in_a_version_and_by_its_folder(checkpoint, tmp_path):
+    workspace = tmp_path / "workspace"
+    version = workspace / "versions" / "v0001"
+    version.mkdir(parents=True)
+    (version / "lineage.json").write_text(json.dumps({"records": {"checkpoint": {"path": "stages/train/a"}}}))
+
+    assert find_checkpoint(checkpoint) == find_checkpoint(workspace) == find_checkpoint(version) == checkpoint
+    with pytest.raises(CheckpointError, match="no finished training at"):
+        find_checkpoint(tmp_path / "nowhere")
+
+
+def test_samples_become_files_that_the_table_names(checkpoint, tmp_path):
+    table = make(checkpoint, {"dog": 70, "cat": 3}, tmp_path / "out")
+
+    assert sorted(table["class_name"].to_pylist()) == ["cat"] * 3 + ["dog"] * 70
+    assert len(set(table["sample_id"].to_pylist())) == 73
+    for name in table["file_name"].to_pylist():
+        assert Image.open(tmp_path / "out" / name).size == (8, 8)
+
+
+def test_sample_i_of_a_class_is_the_same_whatever_the_counts(checkpoint, tmp_path):
+    few, many = (
+        make(checkpoint, {"dog": 5}, tmp_path / "few"),
+        make(checkpoint, {"dog": 80, "cat": 9}, tmp_path / "many"),
+    )
+    dogs = many.filter(np.array(many["class_name"].to_pylist()) == "dog")
+
+    assert few["sample_id"].to_pylist() == dogs["sample_id"].to_pylist()[:5]
+    for name in few["file_name"].to_pylist():
+        assert (tmp_path / "few" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
+
+
+def test_points_stay_in_the_table(tmp_path):
+    folder = write_checkpoint(tmp_path / "c", "vae", VECTOR)
+
+    table = make(folder, {"cat": 4}, tmp_path / "out")
+
+    assert np.array(table["values"].to_pylist()).shape == (4, 2)
+    assert table["file_name"].null_count == 4
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"), [({"cow": 3}, "has no class 'cow'. It knows cat, dog"), ({"cat": 0}, "at least 1 sample")]
+)
+def test_wrong_wishes_are_named(checkpoint, counts, said, tmp_path):
+    with pytest.raises(ConfigError, match=said):
+        make(checkpoint, counts, tmp_path / "out")
+
+
+def test_nothing_is_overwritten(checkpoint, tmp_path):
+    make(checkpoint, {"cat": 1}, tmp_path / "out")
+
+    with pytest.raises(ConfigError, match="exists already"):
+        make(checkpoint, {"cat": 1}, tmp_path / "out")
+
+
+def test_weights_that_are_not_those_of_the_record_are_refused(checkpoint):
+    file = checkpoint / "generator.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+    with pytest.raises(CheckpointError, match="as recorded"):
+        opened(checkpoint)
+
+
+def test_a_family_with_parents_says_that_it_needs_the_dataset(tmp_path):
+    folder = write_checkpoint(tmp_path / "c", "warp")
+
+    with pytest.raises(ConfigError, match="varies real samples, which a checkpoint does not hold"):
+        make(folder, {"cat": 1}, tmp_path / "out")
+
+
+def test_truncation_brings_samples_closer_together(checkpoint):
+    spreads = []
+    for psi in (1.0, 0.3):
+        synthesizer = opened(checkpoint, truncation=psi).synthesizer()
+        cells, _ = synthesizer.make(synthesizer.orders({0: 64}, "x", root=0))
+        spreads.append(np.array(cells.to_pylist(), float).std(0).mean())
+
+    assert spreads[1] < spreads[0]
+
+
+@pytest.mark.parametrize("psi", [0.0, 1.5, -1.0])
+def test_truncation_outside_its_range_is_refused(checkpoint, psi):
+    with pytest.raises(ConfigError, match="above 0 and at most 1"):
+        opened(checkpoint, truncation=psi)
+
+
+def test_flow_matching_is_no_function_of_one_latent_and_says_so(tmp_path):
+    folder = write_checkpoint(tmp_path / "c", "flow_matching")
+
+    with pytest.raises(ConfigError, match="'flow_matching' is no function of one latent and cannot be exported"):
+        export(opened(folder), "torch_export", tmp_path / "x.pt2")
+
+
+def test_an_arc_keeps_the_length_and_ends_where_it_should():
+    start, end = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 3.0])
+
+    torch.testing.assert_close(slerp(start, end, 0.0), start)
+    torch.testing.assert_close(slerp(start, end, 1.0), end)
+    assert float(slerp(start, end, 0.5).norm()) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("to_class", [None, "dog"])
+def test_interpolation_draws_a_grid_and_leaves_the_generator_as_it_was(checkpoint, to_class):
+    generator = opened(checkpoint)
+    before = {name: value.clone() for name, value in generator.networks["generator"].state_dict().items()}
+
+    picture = interpolate(generator, "cat", to_class, steps=5, rows=2, seed=0)
+
+    width, height = Image.open(io.BytesIO(picture)).size
+    assert width / height == pytest.approx(5 / 2, rel=0.1)
+    assert all(torch.equal(value, before[k]) for k, value in generator.networks["generator"].state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["r3gan", "dcgan", "vae"])
+def test_exports_give_the_checkpoints_samples_at_any_batch_size(kind, tmp_path):
+    generator = opened(write_checkpoint(tmp_path / "c", kind))
+    file = tmp_path / "export.pt2"
+
+    assert export(generator, "torch_export", file) <= 1e-4
+
+    run = torch.export.load(file).module()
+    latents = generator.latent_family("x").num_latents
+    assert run(torch.randn(3, latents), torch.tensor([0, 1, 0])).shape == (3, 1, 8, 8)
+
+
+def test_onnx_exports_give_the_checkpoints_samples(checkpoint, tmp_path):
+    pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+
+    assert export(opened(checkpoint), "onnx", tmp_path / "generator.onnx") <= 1e-4
+
+
+def test_an_export_that_differs_is_not_written(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("aigc_pipeline.inference.exporting.MAX_DIFFERENCE", -1.0)
+
+    with pytest.raises(CheckpointError, match="differs from the checkpoint"):
+        export(opened(checkpoint), "torch_export", tmp_path / "x.pt2")
+    assert not (tmp_path / "x.pt2").exists()
+
+
+def test_variants_are_smaller_and_their_cost_is_measured(checkpoint, tmp_path):
+    rows = {row["variant"]: row for row in compress(opened(checkpoint), tmp_path / "variants")}
+
+    assert rows["float32"]["max_difference"] == 0
+    assert rows["float16"]["bytes"] < 0.55 * rows["float32"]["bytes"]
+    assert rows["int8"]["bytes"] < 0.3 * rows["float32"]["bytes"]
+    assert rows["pruned"]["bytes"] < 0.35 * rows["float32"]["bytes"]
+    assert rows["float16"]["mean_difference"] < rows["int8"]["mean_difference"] < rows["pruned"]["mean_difference"]
+    assert json.loads((tmp_path / "variants" / "variants.json").read_text())["variants"][0]["variant"] == "float32"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_packing_keeps_weights_within_each_variants_rounding(variant):
+    weight = torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+    state = {"w": weight, "b": torch.randn(6), "n": torch.tensor(3)}
+
+    back = unpack(pack(state, variant))
+
+    assert set(back) == {"w", "b", "n"}
+    assert int(back["n"]) == 3
+    if variant == "pruned":
+        assert int((back["w"] == 0).sum()) == weight.numel() // 2
+        assert float(back["w"].abs()[back["w"] != 0].min()) >= float(weight.abs().median()) - 1e-3
+    else:
+        limit = {"float32": 0.0, "float16": 2e-3, "int8": float(weight.abs().max()) / 254 + 1e-6}[variant]
+        assert float((back["w"] - weight).abs().max()) <= limit
+
+
+def test_a_variant_of_other_networks_is_refused(checkpoint, tmp_path):
+    save_file({"generator.other": torch.zeros(2)}, tmp_path / "x.safetensors")
+
+    with pytest.raises(CheckpointError, match="does not hold a variant"):
+        load_variant(opened(checkpoint), tmp_path / "x.safetensors")
