@@ -1,8 +1,8 @@
 """Network archives: TorchScript and torch.export files, opened from their bytes without ever reading a Python pickle.
 
 A network archive is a program all the same. torch.export (2.13) even evaluates the size expressions and guards it holds as
-Python; archives whose expressions are more than arithmetic, or that have guards, are refused. That closes the ways in
-that we know of, not all: open only what you trust, and pin its sha256.
+Python; archives whose expressions are more than arithmetic, or whose guards are more than comparisons of input sizes, are
+refused. That closes the ways in that we know of, not all: open only what you trust, and pin its sha256.
 """
 
 import ast
@@ -15,16 +15,18 @@ import zipfile
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aigc_pipeline.core.errors import ConfigError
 
-OpenedNetwork = Callable[[Tensor], object]
+OpenedNetwork = Callable[..., object]
 _ARITHMETIC = (ast.Expression, ast.Call, ast.Name, ast.Constant, ast.keyword, ast.BinOp, ast.UnaryOp, ast.operator,
                ast.unaryop, ast.expr_context)  # fmt: skip
 _NAMES = re.compile(
     r"[suz]\d+|Symbol|Integer|Float|Rational|Add|Mul|Pow|Mod|PythonMod|Max|Min|FloorDiv|CeilDiv|CleanDiv"
 )
+_SIZE = r"(L\['\w+'\]\.size\(\)\[\d+\]|\d+)"
+_GUARD = re.compile(rf"{_SIZE} (==|<=|>=|<|>) {_SIZE}")
 
 
 def open_archive(content: bytes, *, name: str, device: torch.device) -> OpenedNetwork:
@@ -109,7 +111,7 @@ def _holds_code(model: object) -> bool:
         return False
     expression = model.get("expr_str")
     return (
-        bool(model.get("guards_code"))
+        any(_GUARD.fullmatch(str(guard)) is None for guard in model.get("guards_code") or ())
         or (expression is not None and not _is_arithmetic(expression))
         or any(_holds_code(each) for each in model.values())
     )

@@ -17,6 +17,7 @@ from aigc_pipeline.generators.mlp_gan import MLPGAN
 from aigc_pipeline.generators.r3gan import R3GAN
 from aigc_pipeline.generators.vae import VAE
 from aigc_pipeline.generators.warp import Warp
+from aigc_pipeline.generators.weights_file import WeightsFile
 from aigc_pipeline.generators.wgan_gp import WGANGP
 
 AnyGenerator = Annotated[
@@ -27,11 +28,12 @@ AnyGenerator = Annotated[
     | Annotated[VAE, Tag("vae")]
     | Annotated[FlowMatching, Tag("flow_matching")]
     | Annotated[Warp, Tag("warp")]
+    | Annotated[WeightsFile, Tag("weights_file")]
     | Annotated[Classic, Tag("classic")]
     | Annotated[Installed, Tag("installed")],
     Discriminator(tag_of),
 ]
-_MEMBERS: tuple[type[Generator], ...] = (R3GAN, DCGAN, MLPGAN, WGANGP, VAE, FlowMatching, Warp, Classic)
+_MEMBERS: tuple[type[Generator], ...] = (R3GAN, DCGAN, MLPGAN, WGANGP, VAE, FlowMatching, Warp, WeightsFile, Classic)
 """mypy proves that each meets the Protocol."""
 _ADAPTER: TypeAdapter[AnyGenerator] = TypeAdapter(AnyGenerator)
 
@@ -72,6 +74,7 @@ __all__ = [
     "Generator",
     "Synthesis",
     "Warp",
+    "WeightsFile",
     "built_in",
     "dump_generator",
     "parse_generator",

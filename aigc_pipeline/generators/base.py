@@ -68,6 +68,11 @@ class Generator(Protocol):
         ...
 
     @property
+    def is_trained(self) -> bool:
+        """True where its networks learn from the training split."""
+        ...
+
+    @property
     def adapts_augmentation(self) -> bool:
         """True where the losses follow the loop's adaptive strength of augmentation; asks for a discriminator."""
         ...
@@ -120,6 +125,8 @@ class Family(Member):
     choose_when: ClassVar[str]
     uses_parents: ClassVar[bool] = False
     """Samples come from nothing but a seed and a label."""
+    is_trained: ClassVar[bool] = True
+    """Its networks learn from the training split; False for a family without networks, or with finished ones."""
 
     @property
     def origin(self) -> Origin:

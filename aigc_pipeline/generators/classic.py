@@ -28,6 +28,7 @@ class Classic(Family):
     )
     choose_when: ClassVar[str] = "few samples, or as the honest comparison: needs no training."
     uses_parents: ClassVar[bool] = True
+    is_trained: ClassVar[bool] = False
 
     kind: Literal["classic"] = "classic"
 

@@ -91,7 +91,9 @@ def check_training(family: Generator, spec: SampleSpec, _folder: Path) -> None:
     """Training moves the weights, keeps them finite, and repeats exactly."""
     phases = family.phases(spec, NUM_SAMPLES)
     if not phases:
-        assert family.networks(spec, NUM_CLASSES, seed=1) == {}, "networks without a phase that trains them"
+        parameters = [p for module in family.networks(spec, NUM_CLASSES, seed=1).values() for p in module.parameters()]
+        assert not parameters, "parameters without a phase that trains them"
+        assert not family.is_trained, "a family without phases is not trained"
         return
     cells = make_train(spec)
     labels = torch.from_numpy(cells.labels)

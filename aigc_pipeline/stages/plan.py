@@ -124,6 +124,9 @@ def _plan_class(name: str, have: int, want: int, config: PlanConfig, recipe: Rec
     if recipe.generator.uses_parents:
         expectation = "varied real samples, as the family learned it on all classes"
         return ClassPlan(class_name=name, have=have, want=want, method="generate", expectation=expectation)
+    if not recipe.generator.is_trained:
+        expectation = "a finished generator of yours, which knows more than these samples"
+        return ClassPlan(class_name=name, have=have, want=want, method="generate", expectation=expectation)
     if have < config.min_class_size and recipe.knows(name):
         expectation = f"only {have} training samples, but the warm start knows this class"
         return ClassPlan(class_name=name, have=have, want=want, method="generate", expectation=expectation)
