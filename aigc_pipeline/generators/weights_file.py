@@ -192,11 +192,12 @@ def _open(settings: WeightsFile, device: torch.device) -> Maker:
 def _pipeline(settings: WeightsFile, path: Path, device: torch.device) -> Maker:
     """Open a diffusers pipeline: unconditional, or one that takes `class_labels`."""
     try:
-        from diffusers import DiffusionPipeline
+        import diffusers
     except ImportError as err:
         msg = f"{path} is a folder, which is read as a diffusers pipeline: pip install 'aigc-pipeline[diffusers]'"
         raise ConfigError(msg) from err
-    pipeline: Any = DiffusionPipeline.from_pretrained(str(path), local_files_only=True).to(device)
+    library: Any = diffusers
+    pipeline = library.DiffusionPipeline.from_pretrained(str(path), local_files_only=True).to(device)
     pipeline.set_progress_bar_config(disable=True)
     takes_labels = "class_labels" in pipeline.__call__.__code__.co_varnames
 
