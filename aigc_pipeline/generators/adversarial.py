@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from aigc_pipeline.generators.backbones.parts import LATENT_SIZE
+from aigc_pipeline.generators.base import LatentFamily
 from aigc_pipeline.generators.diff_augment import diff_augment
 from aigc_pipeline.generators.losses import AdversarialLoss, gradient_penalty, squared_norm
 from aigc_pipeline.training.batch import Batch
-from aigc_pipeline.training.loop import Networks
+from aigc_pipeline.training.loop import Networks, Phase
 from aigc_pipeline.training.schedule import Cosine
 
 PenaltyMode = Literal["adjoint", "autograd"]
@@ -66,6 +67,25 @@ class Objective:
     def _augment(self, x: Tensor, batch: Batch) -> Tensor:
         fixed = self.augment_probability
         return diff_augment(x, batch.strength if fixed is None else fixed, batch.draws)
+
+
+class AdversarialFamily(LatentFamily):
+    """A family with `generator` and `discriminator`."""
+
+    def d_logit(
+        self, networks: Networks, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]
+    ) -> Float[Tensor, " n"] | None:
+        """Return the discriminator's logits; a relativistic or Wasserstein one's have no zero."""
+        logits: Tensor = networks["discriminator"](x, labels)
+        return logits
+
+
+def players(objective: Objective, rate: Cosine, *, beta1: float, beta2: Cosine) -> list[Phase]:
+    """Return one discriminator and one generator step, with the same optimizer settings."""
+    return [
+        Phase("discriminator", ("discriminator",), objective.discriminator, rate, beta1, beta2),
+        Phase("generator", ("generator",), objective.generator, rate, beta1, beta2),
+    ]
 
 
 def draw_fakes(networks: Networks, batch: Batch) -> Float[Tensor, "n *shape"]:

@@ -13,18 +13,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import SampleSpec
-from aigc_pipeline.generators.adversarial import Objective
+from aigc_pipeline.generators.adversarial import AdversarialFamily, Objective, players
 from aigc_pipeline.generators.backbones.mlp import WIDTHS
 from aigc_pipeline.generators.backbones.parts import EMBEDDING_SIZE, LATENT_SIZE, SLOPE, Size, he_init
-from aigc_pipeline.generators.base import LatentFamily
 from aigc_pipeline.generators.losses import LOSSES, LossName
-from aigc_pipeline.training.loop import Networks, Phase
+from aigc_pipeline.training.loop import Phase
 from aigc_pipeline.training.schedule import constant
 
 _PICTURE_AXES = 3
 
 
-class MLPGAN(LatentFamily):
+class MLPGAN(AdversarialFamily):
     """Conditional GAN of two plain multilayer perceptrons."""
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image", "vector"})
@@ -57,17 +56,7 @@ class MLPGAN(LatentFamily):
         del spec, num_train
         objective = Objective(LOSSES[self.loss])
         rate, beta2 = constant(self.learning_rate), constant(0.999)
-        return [
-            Phase("discriminator", ("discriminator",), objective.discriminator, rate, 0.5, beta2),
-            Phase("generator", ("generator",), objective.generator, rate, 0.5, beta2),
-        ]
-
-    def d_logit(
-        self, networks: Networks, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]
-    ) -> Float[Tensor, " n"] | None:
-        """Return the discriminator's logits."""
-        logits: Tensor = networks["discriminator"](x, labels)
-        return logits
+        return players(objective, rate, beta1=0.5, beta2=beta2)
 
 
 class _Generator(nn.Module):

@@ -7,23 +7,21 @@ is provenance, never a probability: the post-hoc critic makes those.
 import math
 from typing import ClassVar, Literal
 
-from jaxtyping import Float, Int
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from aigc_pipeline.core.samples import SampleSpec
-from aigc_pipeline.generators.adversarial import Objective, PenaltyMode, ZeroCentered
+from aigc_pipeline.generators.adversarial import AdversarialFamily, Objective, PenaltyMode, ZeroCentered, players
 from aigc_pipeline.generators.backbones import Backbone, Size, build_pair
-from aigc_pipeline.generators.base import LatentFamily
 from aigc_pipeline.generators.losses import LOSSES, LossName
-from aigc_pipeline.training.loop import Networks, Phase
+from aigc_pipeline.training.loop import Phase
 from aigc_pipeline.training.schedule import Cosine
 
 _SMALL_DATA = 5_000
 _DECAY_SHARE = 0.4
 
 
-class R3GAN(LatentFamily):
+class R3GAN(AdversarialFamily):
     """Class-conditional GAN with a stable loss. Needs about 20 training samples a class."""
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image", "vector"})
@@ -67,17 +65,7 @@ class R3GAN(LatentFamily):
         start = self.learning_rate or (2e-4 if self.backbone == "resnext" else 1e-3)
         rate = Cosine(start, start / 5, _DECAY_SHARE)
         beta2 = Cosine(0.9, 0.99, _DECAY_SHARE)
-        return [
-            Phase("discriminator", ("discriminator",), objective.discriminator, rate, 0.0, beta2),
-            Phase("generator", ("generator",), objective.generator, rate, 0.0, beta2),
-        ]
-
-    def d_logit(
-        self, networks: Networks, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]
-    ) -> Float[Tensor, " n"] | None:
-        """Return the critic's logits."""
-        logits: Tensor = networks["discriminator"](x, labels)
-        return logits
+        return players(objective, rate, beta1=0.0, beta2=beta2)
 
     def _gamma(self, spec: SampleSpec, num_train: int) -> Cosine:
         """0.05 at 32 px, growing with side ** 3.1; falling to a tenth, but rising eightfold on small data."""

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import SampleSpec
-from aigc_pipeline.generators.adversarial import Objective, Values, draw_fakes
+from aigc_pipeline.generators.adversarial import AdversarialFamily, Objective, Values, draw_fakes
 from aigc_pipeline.generators.backbones import Backbone, Size, build_pair
-from aigc_pipeline.generators.base import LatentFamily
 from aigc_pipeline.generators.losses import LOSSES
 from aigc_pipeline.training.batch import Batch
 from aigc_pipeline.training.loop import Networks, Phase
@@ -27,7 +26,7 @@ _TINY = 1e-12
 """Added to squared lengths: a root has no slope at zero."""
 
 
-class WGANGP(LatentFamily):
+class WGANGP(AdversarialFamily):
     """Class-conditional Wasserstein GAN with a gradient penalty."""
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image", "vector"})
@@ -68,13 +67,6 @@ class WGANGP(LatentFamily):
             Phase("discriminator", ("discriminator",), critic, rate, 0.0, beta2, repeats=self.critic_steps),
             Phase("generator", ("generator",), generator.generator, rate, 0.0, beta2),
         ]
-
-    def d_logit(
-        self, networks: Networks, x: Float[Tensor, "n *shape"], labels: Int[Tensor, " n"]
-    ) -> Float[Tensor, " n"] | None:
-        """Return the critic's values; like any Wasserstein critic's, they have no zero."""
-        logits: Tensor = networks["discriminator"](x, labels)
-        return logits
 
 
 @dataclass(frozen=True)
