@@ -115,6 +115,7 @@ class Stepper:
             full = optimizer.state_dict()
             full["state"] = {int(key): value for key, value in state[name]["moments"].items()}
             optimizer.load_state_dict(full)
+            _lay_out_like_parameters(optimizer)
             self._scalers[name].load_state_dict(dict(state[name]["scaler"]))
 
     def _with_enough_memory(self, phase: Phase, repeat: int, progress: "Progress") -> dict[str, Tensor]:
@@ -203,6 +204,14 @@ def _optimizer(phase: Phase, parameters: Sequence[nn.Parameter]) -> torch.optim.
         weight_decay=phase.weight_decay,
         fused=True,
     )
+
+
+def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give stored moments the memory layout of their parameters: fused kernels walk both in memory order."""
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _set_schedule(optimizer: torch.optim.Optimizer, phase: Phase, progress: float, rate_factor: float) -> None:

@@ -288,3 +288,26 @@ def test_half_precision_scales_gradients_and_keeps_weights_in_float32():
 
     assert {parameter.dtype for parameter in trained.networks["model"].parameters()} == {torch.float32}
     assert torch.isfinite(weights(trained.networks)).all()
+
+
+def test_a_resumed_run_of_channels_last_convolutions_ends_with_the_same_weights(tmp_path):
+    def make_convolution():
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 2))
+        return {"model": model.to(memory_format=torch.channels_last)}
+
+    def loss(networks, batch: Batch):
+        pictures = batch.x[:, :, None, None].expand(-1, -1, 6, 6) + 0.1 * batch.draws.normal(3, 6, 6)
+        return nn.functional.cross_entropy(networks["model"](pictures), batch.labels), {}
+
+    phases = [Phase("model", ("model",), loss, constant(1e-2))]
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=48)
+    whole = train(make_convolution(), phases, make_data(), settings)
+    with pytest.raises(KilledError):
+        train(
+            make_convolution(), phases, make_data(), settings, checkpointer=Checkpointer(tmp_path), hooks=kill_at(160)
+        )
+    resumed = train(make_convolution(), phases, make_data(), settings, checkpointer=Checkpointer(tmp_path))
+
+    assert torch.equal(weights(whole.networks), weights(resumed.networks))
