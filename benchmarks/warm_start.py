@@ -13,6 +13,7 @@ MNIST_FOLDER has train/0 .. train/9. Writes benchmarks/results/warm_start.json. 
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,20 @@ def curve(root: Path, encoder: FittedEncoder, start: Path | None, total: int, se
     return points
 
 
+def compare(cold: Sequence[tuple[int, float]], warm: Sequence[tuple[int, float]]) -> dict[str, float | int | None]:
+    """Return when each start first has the cold one's best distance, and its settled one (mean of the last five)."""
+    best, settled = min(distance for _, distance in cold), float(np.mean([distance for _, distance in cold[-5:]]))
+
+    def first(points: Sequence[tuple[int, float]], limit: float) -> int | None:
+        return next((seen for seen, distance in points if distance <= limit), None)
+
+    return {
+        "cold_best": best, "cold_to_best": first(cold, best), "warm_to_best": first(warm, best),
+        "cold_settled": settled, "cold_to_settled": first(cold, settled), "warm_to_settled": first(warm, settled),
+        "warm_best": min(distance for _, distance in warm),
+    }  # fmt: skip
+
+
 def main() -> None:
     """Train the donor once, then both starts on every seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -108,11 +123,9 @@ def main() -> None:
         for seed in range(arguments.seeds):
             cold = curve(arguments.folder, encoder, None, arguments.samples, seed)
             warm = curve(arguments.folder, encoder, start, arguments.samples, seed)
-            best, needed = min((distance, seen) for seen, distance in cold)
-            reached = next((seen for seen, distance in warm if distance <= best), None)
-            share = reached / needed if reached else None
-            print(f"seed {seed}: cold best {best:.2f} at {needed:,}; warm there at {reached} ({share}); warm best {min(d for _, d in warm):.2f}", flush=True)  # fmt: skip
-            cases.append({"seed": seed, "cold": cold, "warm": warm, "cold_best": best, "share": share})
+            case = compare(cold, warm)
+            print(f"seed {seed}: {case}", flush=True)
+            cases.append({"seed": seed, "cold": cold, "warm": warm, **case})
     RESULT.write_text(json.dumps({"settings": vars(arguments) | {"folder": ""}, "cases": cases}, indent=1))
 
 
