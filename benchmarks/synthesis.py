@@ -85,18 +85,19 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--sizes", nargs="*", default=[], help=f"of {', '.join(SPECS)}; all by default")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
     card = torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()
     rows = []
-    for size, spec in SPECS.items():
+    for size, spec in (each for each in SPECS.items() if not arguments.sizes or each[0] in arguments.sizes):
         for name, family in FAMILIES.items():
             row = {"family": name, "size": size, **measure(family, spec, device, arguments.rounds)}
             low, middle, high = row["share"]  # type: ignore[misc]
             print(f"{name:14} {size:10} {middle:.0%} ({low:.0%} to {high:.0%}) {row['samples_per_second']}", flush=True)
             rows.append(row)
-    RESULT.write_text(json.dumps({"device": card, "threads": arguments.threads, "rows": rows}, indent=1))
+            RESULT.write_text(json.dumps({"device": card, "threads": arguments.threads, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class DCGAN(AdversarialFamily):
     """Which adversarial loss; the paper's is `non_saturating`."""
     batch_size: int = Field(default=64, ge=2)
     """Real samples per iteration."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=2e-4, gt=0)
     """Adam's, for both networks."""
     ema_half_life_samples: float = Field(default=50_000, ge=0)
     """Memory of the averaged generator, at most 5 % of the samples seen."""

@@ -46,7 +46,7 @@ class WeightsFile(Family):
     labels: tuple[int, ...] | None = None
     """The file's label of each class of the dataset, in the order of the classes; None where they are the same."""
     value_range: Literal["symmetric", "unit"] = "symmetric"
-    """Pictures come in [-1, 1], or in [0, 1]."""
+    """Pictures of an archive come in [-1, 1], or in [0, 1]; a pipeline's range is known."""
     num_steps: int = Field(default=50, ge=1)
     """Denoising steps of a diffusers pipeline."""
     batch_size: int = Field(default=1, ge=1)
@@ -119,11 +119,19 @@ class WeightsFile(Family):
         channels, *size = spec.shape
         if list(x.shape[2:]) != size:
             x = F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
-        if x.shape[1] == channels:
-            return x
-        if channels == 1:
-            return torch.einsum("nchw,c->nhw", x[:, :3], torch.tensor(_LUMA).to(x))[:, None]
-        return x[:, :1].expand(-1, channels, -1, -1)
+        return x if x.shape[1] == channels else self._recolored(x, channels)
+
+    def _recolored(self, x: Float[Tensor, "n c h w"], channels: int) -> Float[Tensor, "n k h w"]:
+        """Turn grey into RGB, or RGB into grey."""
+        if (x.shape[1], channels) == (1, len(_LUMA)):
+            return x.expand(-1, channels, -1, -1)
+        if (x.shape[1], channels) == (len(_LUMA), 1):
+            return torch.einsum("nchw,c->nhw", x, torch.tensor(_LUMA).to(x))[:, None]
+        msg = (
+            f"the generator {self.path} makes pictures of {x.shape[1]} channels, the dataset has {channels}. "
+            "Only grey and RGB are turned into each other: save the part that makes one of them."
+        )
+        raise ConfigError(msg)
 
 
 class _Opened(nn.Module):
@@ -172,15 +180,13 @@ def _open(settings: WeightsFile, device: torch.device) -> Maker:
     except OSError as err:
         msg = f"cannot read the generator {path}: {err.strerror}. Check the path."
         raise ConfigError(msg) from err
-    if (found := content_sha256(content)) != settings.sha256:
-        msg = f"the generator {path} has sha256 {found}, not {settings.sha256}: it has changed since the run began."
-        raise ConfigError(msg)
+    _refuse_changed(settings, content_sha256(content))
     network: Callable[..., Any] = open_archive(content, name=str(path), device=device)
 
     def make(seeds: Sequence[int], labels: Int[Tensor, " n"]) -> Tensor:
         try:
             made: Tensor = network(latents(seeds, settings.latent_size, device), labels)
-        except (RuntimeError, AssertionError, TypeError, ValueError) as err:
+        except (RuntimeError, AssertionError, TypeError, ValueError, IndexError) as err:
             lines = str(err).strip().splitlines() or [type(err).__name__]
             msg = f"the generator {path} cannot take latents [{len(seeds)}, {settings.latent_size}] and labels: {lines[-1]}"
             raise ConfigError(msg) from err
@@ -196,6 +202,7 @@ def _pipeline(settings: WeightsFile, path: Path, device: torch.device) -> Maker:
     except ImportError as err:
         msg = f"{path} is a folder, which is read as a diffusers pipeline: pip install 'aigc-pipeline[diffusers]'"
         raise ConfigError(msg) from err
+    _refuse_changed(settings, digest(path))
     library: Any = diffusers
     pipeline = library.DiffusionPipeline.from_pretrained(str(path), local_files_only=True).to(device)
     pipeline.set_progress_bar_config(disable=True)
@@ -208,6 +215,13 @@ def _pipeline(settings: WeightsFile, path: Path, device: torch.device) -> Maker:
             rng = torch.Generator().manual_seed(seed)
             made = pipeline(generator=rng, num_inference_steps=settings.num_steps, output_type="np", **own)
             pictures.append(np.asarray(made.images, np.float32))
-        return torch.from_numpy(np.concatenate(pictures)).movedim(-1, 1).to(device) * 2 - 1
+        x = torch.from_numpy(np.concatenate(pictures)).movedim(-1, 1).to(device)
+        return x if settings.value_range == "unit" else x * 2 - 1  # pipelines give [0, 1]
 
     return make
+
+
+def _refuse_changed(settings: WeightsFile, found: str) -> None:
+    if found != settings.sha256:
+        msg = f"the generator {settings.path} has sha256 {found}, not {settings.sha256}: it has changed since the run began."
+        raise ConfigError(msg)

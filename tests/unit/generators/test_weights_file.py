@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,27 @@ def write(file: Path, network: nn.Module) -> Path:
     return file
 
 
+def write_scripted(file: Path, network: nn.Module) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(network.eval()), file)
+    return file
+
+
 def family(file: Path, **settings: object) -> WeightsFile:
     return WeightsFile(path=file, latent_size=LATENTS, **settings)
+
+
+@pytest.fixture
+def pipeline(tmp_path) -> Path:
+    """A diffusers pipeline with fresh weights in a local folder."""
+    diffusers = pytest.importorskip("diffusers", reason="the extra `diffusers` is not installed")
+    unet = diffusers.UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "pipeline")
+    return tmp_path / "pipeline"
 
 
 def draw(generator: WeightsFile, labels: list[int], spec=SPEC) -> torch.Tensor:
@@ -53,9 +73,10 @@ def test_it_keeps_the_contract_of_every_family(check, tmp_path):
     check(family(write(tmp_path / "g.pt2", Tiny())), SPEC, tmp_path)
 
 
-def test_samples_are_the_files_own(tmp_path):
+@pytest.mark.parametrize("save", [write, write_scripted])
+def test_samples_are_the_files_own(save, tmp_path):
     network = Tiny()
-    made = draw(family(write(tmp_path / "g.pt2", network)), [0, 1])
+    made = draw(family(save(tmp_path / "generator", network)), [0, 1])
     z = torch.stack([torch.randn(LATENTS, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)])
 
     torch.testing.assert_close(made, network(z, torch.tensor([0, 1])), atol=1e-6, rtol=0)
@@ -122,6 +143,22 @@ def test_latents_of_the_wrong_size_are_named(tmp_path):
         draw(generator, [0])
 
 
+@pytest.mark.parametrize("save", [write, write_scripted])
+def test_labels_that_the_file_does_not_have_are_refused(save, tmp_path):
+    generator = family(save(tmp_path / "generator", Tiny()), labels=(3, 9))
+
+    with pytest.raises(ConfigError, match=r"and labels: .*out of range"):
+        draw(generator, [0, 1])
+
+
+@pytest.mark.parametrize(("channels", "wanted"), [(2, 1), (2, 3), (4, 1), (4, 3)])
+def test_only_grey_and_rgb_are_turned_into_each_other(channels, wanted, tmp_path):
+    spec = ImageSpec(height=8, width=8, channels=wanted)
+
+    with pytest.raises(ConfigError, match=f"pictures of {channels} channels, the dataset has {wanted}"):
+        draw(family(write(tmp_path / "g.pt2", Tiny(8, channels))), [0], spec)
+
+
 def test_small_classes_are_generated_because_knowledge_comes_from_outside(tmp_path):
     recipe = Recipe(generator=family(write(tmp_path / "g.pt2", Tiny())))
 
@@ -137,17 +174,25 @@ def test_a_folder_needs_diffusers_and_says_so(tmp_path, monkeypatch):
         draw(family(tmp_path / "pipeline"), [0])
 
 
-def test_a_local_diffusers_pipeline_makes_samples_that_depend_on_their_seed_alone(tmp_path):
-    diffusers = pytest.importorskip("diffusers", reason="the extra `diffusers` is not installed")
-    unet = diffusers.UNet2DModel(
-        sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
-    diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "pipeline")
-    generator = family(tmp_path / "pipeline", num_steps=2)
+def test_a_local_diffusers_pipeline_makes_samples_that_depend_on_their_seed_alone(pipeline):
+    generator = family(pipeline, num_steps=2)
 
     together, alone = draw(generator, [0, 1, 0]), draw(generator, [1])
 
     assert together.shape == (3, 1, 8, 8)
     torch.testing.assert_close(together[:1], alone)
     assert not torch.equal(together[0], together[2])
+
+
+def test_the_range_of_a_pipelines_pictures_is_known(pipeline):
+    made = [draw(family(pipeline, num_steps=2, value_range=each), [0]) for each in ("symmetric", "unit")]
+
+    torch.testing.assert_close(*made)
+
+
+def test_a_folder_that_changes_during_a_run_is_refused(pipeline):
+    generator = family(pipeline, num_steps=2)
+    (pipeline / "more.txt").write_text("new")
+
+    with pytest.raises(ConfigError, match="has changed since the run began"):
+        draw(generator, [0])
