@@ -188,8 +188,7 @@ def warp(
 ) -> Float[Tensor, "n c h w"]:
     """Return pictures seen through the identity plus an affine change plus a displacement field; the edge repeats.
 
-    Stored samples take bicubic interpolation: they are varied again when they are used, and bilinear blur twice over
-    would become a sign of them (docs/LOG.md).
+    Stored samples take bicubic interpolation: they are varied again when they are used, and bilinear blurs each time.
     """
     height, width = x.shape[2:]
     identity = torch.eye(2, 3, device=x.device, dtype=affine.dtype)

@@ -43,8 +43,7 @@ def vary(
     """Mirror, then rotate (counterclockwise), enlarge, shift (right, down) and bend each picture; differentiable in x.
 
     Each output pixel is traced back to its place in `x` and interpolated there once; beyond the edge the edge repeats.
-    Bilinear interpolation blurs: pictures that are stored and varied again when they are used take the bicubic one, or
-    blur becomes a sign of where they come from (docs/LOG.md).
+    Bilinear interpolation blurs: pictures that are stored and varied again when they are used take the bicubic one.
     """
     height, width = x.shape[2:]
     grid = F.affine_grid(_affine(variation, aspect=width / height), [len(x), 1, height, width], align_corners=False)
