@@ -3,6 +3,7 @@
 A tracker is opened with the first curve or picture, so that a run which trains nothing leaves nothing behind.
 """
 
+import atexit
 import io
 import time
 from collections.abc import Mapping, Sequence
@@ -97,6 +98,7 @@ class TensorBoard:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._writer = SummaryWriter(str(folder))
+        atexit.register(self._writer.close)  # its thread is a daemon: a run that fails would lose the last points
 
     def metric(self, name: str, value: float, step: int) -> None:
         """Add a scalar."""
@@ -119,7 +121,8 @@ class WeightsAndBiases:
         import wandb
 
         self._wandb: Any = wandb
-        self._run: Any = wandb.init(project=_PROJECT, dir=str(folder))
+        # Without `create_new` a second run in one process (a Prefect worker's) would go on in the first one's files.
+        self._run: Any = wandb.init(project=_PROJECT, dir=str(folder), reinit="create_new")
 
     def metric(self, name: str, value: float, step: int) -> None:
         """Log a point; steps of several curves need not rise together, so samples seen are logged beside it."""
@@ -159,7 +162,8 @@ class MLflow:
         )
 
     def flush(self) -> None:
-        """Do nothing: every call is written at once."""
+        """Call the run finished: every call is written at once, and a later stage may still add to it."""
+        self._client.set_terminated(self._run)
 
 
 _TOOLS: dict[str, type[TensorBoard] | type[WeightsAndBiases] | type[MLflow]] = {

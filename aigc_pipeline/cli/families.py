@@ -13,7 +13,8 @@ from aigc_pipeline.generators import Family, built_in
 from aigc_pipeline.generators.installed import BUILT_IN, installed, load_family, package_of, shadowed
 from aigc_pipeline.modalities import MODALITIES
 
-_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+_NAME = re.compile(r"[a-z](_?[a-z0-9])*")
+"""Also part of a distribution's name, which may not end with an underscore."""
 
 
 def show_families(*, as_json: bool, reporter: ConsoleReporter) -> None:
@@ -33,9 +34,8 @@ def show_families(*, as_json: bool, reporter: ConsoleReporter) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         package = "" if row["package"] == "aigc_pipeline" else f" ({row['package']})"
-        table.add_row(
-            str(row["kind"]), f"{row['choose_when']}{package}\n[dim]{row['paper']}[/dim]", str(row["handles"])
-        )
+        about = f"{row['choose_when']}{package}\n[dim]{_means(row)}. {row['paper']}[/dim]"
+        table.add_row(str(row["kind"]), about, str(row["handles"]))
     reporter.console.print(table)
     for problem in problems:
         reporter.note(problem + ".")
@@ -48,10 +48,19 @@ def describe(family: type[Family], package: str) -> dict[str, object]:
         "kind": family.model_fields["kind"].default,
         "choose_when": family.choose_when,
         "handles": ", ".join(handled),
+        "origin": family.model_construct().origin,
         "uses_parents": family.uses_parents,
+        "has_discriminator": family.d_logit is not Family.d_logit,
         "paper": family.paper,
         "package": package,
     }
+
+
+def _means(row: dict[str, object]) -> str:
+    """Return where samples come from and whether there is a discriminator, in words."""
+    start = "Varies real parents" if row["uses_parents"] else "Starts from noise"
+    judge = "has a discriminator" if row["has_discriminator"] else "no discriminator"
+    return f"{start}; rows are '{row['origin']}'; {judge}"
 
 
 def write_template(name: str, folder: Path, *, reporter: ConsoleReporter) -> None:
@@ -60,8 +69,11 @@ def write_template(name: str, folder: Path, *, reporter: ConsoleReporter) -> Non
     Raises:
         ConfigError: if the name cannot be one, is taken, or the folder has something of that name.
     """
-    if not _NAME.match(name):
-        msg = f"'{name}' cannot name a generator: use lower-case letters, digits and underscores, a letter first."
+    if not _NAME.fullmatch(name):
+        msg = (
+            f"'{name}' cannot name a generator: use lower-case letters, digits and single underscores between them, "
+            "a letter first."
+        )
         raise ConfigError(msg)
     if name in BUILT_IN or name in installed():
         msg = f"there is a generator '{name}' already. Choose another name; `aigc generators` lists those in use."
@@ -70,7 +82,9 @@ def write_template(name: str, folder: Path, *, reporter: ConsoleReporter) -> Non
     if place.exists():
         msg = f"{place} exists already. Remove it, or choose another name or --into."
         raise ConfigError(msg)
-    words = {"NAME": name, "CLASS": "".join(part.capitalize() for part in name.split("_")), "PACKAGE": f"aigc_{name}"}
+    # The suffix keeps the class apart from what the template imports and defines: `phase`, `decoder`, `synthesis`.
+    class_name = "".join(part.capitalize() for part in name.split("_")) + "Generator"
+    words = {"NAME": name, "CLASS": class_name, "PACKAGE": f"aigc_{name}"}
     for path, text in FILES.items():
         file = place / _filled(path, words)
         file.parent.mkdir(parents=True, exist_ok=True)

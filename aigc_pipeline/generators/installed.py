@@ -19,6 +19,9 @@ BUILT_IN = frozenset(
 )
 PACKAGE = "package"
 """The key under which a dump names the package and its version."""
+_NEEDED = ("paper", "choose_when", "batch_size", "ema_half_life_samples", "networks", "phases", "sample")
+_FAILED_IMPORT = (ImportError, SyntaxError, NameError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, OSError)  # fmt: skip
+"""What a module of somebody else may raise while it is imported; pydantic's complaints about a class are among them."""
 
 
 def installed() -> dict[str, EntryPoint]:
@@ -50,15 +53,18 @@ def load_family(kind: str) -> type[Family]:
     entry, package = offers[kind], package_of(offers[kind])
     try:
         family = entry.load()
-    except (ImportError, AttributeError) as err:
-        msg = f"the generator '{kind}' of {package} cannot be imported ({err}). Repair or remove that package."
+    except _FAILED_IMPORT as err:
+        reason = f"{type(err).__name__}: {err}"
+        msg = f"the generator '{kind}' of {package} cannot be imported ({reason}). Repair or remove that package."
         raise ValueError(msg) from err
     if not (isinstance(family, type) and issubclass(family, Family)):
         msg = f"the generator '{kind}' of {package} is {family!r}, not a subclass of aigc_pipeline.generators.Family."
         raise ValueError(msg)  # noqa: TRY004 - pydantic shows ValueErrors at their place in the settings
-    if (own := family.model_fields["kind"].default) != kind:
+    own = family.model_fields["kind"].default if "kind" in family.model_fields else None
+    if own != kind:
         msg = f"the generator '{kind}' of {package} calls itself '{own}': entry point and `kind` must agree."
         raise ValueError(msg)
+    _refuse_incomplete(family)
     return family
 
 
@@ -79,11 +85,18 @@ def _validate(value: object) -> Generator:
 
 
 def _as_generator(family: Family) -> Generator:
-    missing = [name for name in ("networks", "phases", "sample") if not hasattr(family, name)]
+    _refuse_incomplete(type(family))
+    return family  # type: ignore[return-value] # everything is there; a stranger's types are its own
+
+
+def _refuse_incomplete(family: type[Family]) -> None:
+    missing = [name for name in _NEEDED if name not in family.model_fields and not hasattr(family, name)]
     if missing:
-        msg = f"the generator '{getattr(family, 'kind', type(family).__name__)}' lacks {', '.join(missing)}"
+        msg = (
+            f"the generator {family.__module__}.{family.__qualname__} lacks {', '.join(missing)}. "
+            "`aigc new-generator` writes a family that has everything."
+        )
         raise ValueError(msg)
-    return family  # type: ignore[return-value] # the three verbs are there; a stranger's types are its own
 
 
 def _dump(value: Generator) -> dict[str, object]:
@@ -99,4 +112,4 @@ Installed = Annotated[Generator, PlainValidator(_validate), PlainSerializer(_dum
 def tag_of(value: object) -> str:
     """Return which member of the union a value or its settings belong to."""
     kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
-    return str(kind) if kind in BUILT_IN else "installed"
+    return kind if isinstance(kind, str) and kind in BUILT_IN else "installed"
