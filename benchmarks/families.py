@@ -15,7 +15,6 @@ in benchmarks/results/families.jsonl. Writes benchmarks/results/families.json an
 
 import argparse
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,10 @@ from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.features import Classifier, FittedEncoder
 from aigc_pipeline.features.classifier import training_data
+from aigc_pipeline.fitting.budget import measure_speed
 from aigc_pipeline.fitting.quality import adaptation_of, validation_of
 from aigc_pipeline.generators import Generator, built_in, parse_generator
+from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.generators.weights import place
 from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit_downstream, predict
@@ -43,7 +44,6 @@ RESULTS = Path(__file__).parent / "results"
 CASES = RESULTS / "families.jsonl"
 PER_CLASS, UNSEEN_PER_CLASS, NUM_CLASSES = 200, 200, 10
 CAS_SAMPLES, CAS_SEEDS, NEIGHBOURS = 20_000, 2, 5
-PROBE_SECONDS = 4.0
 SKIPPED = ("classic", "weights_file")
 """Nothing to train, or brought by the user."""
 CPU = torch.device("cpu")
@@ -99,28 +99,21 @@ def fit(family: Generator, data: Data, seconds: float, seed: int) -> Trained:
     rows = TrainingData(rows.x, rows.labels, family.sampler(rows.labels))
     encoder = encoder_of(data)
 
-    def run(total: int, *, is_probe: bool = False) -> Trained:
-        networks = family.networks(data.spec, NUM_CLASSES, seed)
-        place(networks, CPU)
-        synthesizer = Synthesizer(family, networks, data.spec, data.train, frozenset(), CPU)
-        adaptation = validation = None
-        if not is_probe:
-            every, root = total // 20, seed
-            validation = validation_of(
-                synthesizer, encoder, data.selection, every_samples=every, patience=20, root=root
-            )
-        if family.adapts_augmentation and not is_probe:
-            adaptation = adaptation_of(
-                synthesizer, data.selection, total_samples=total, every_samples=total // 50, root=seed
-            )
-        settings = LoopSettings(total, family.batch_size, seed, family.ema_half_life_samples)
-        return train(networks, phases, rows, settings, validation=validation, adaptation=adaptation)
-
-    run(2 * family.batch_size, is_probe=True)
-    started, seen = time.monotonic(), 0
-    while time.monotonic() - started < PROBE_SECONDS:
-        seen += run(20 * family.batch_size, is_probe=True).samples_seen
-    return run(int(seen / (time.monotonic() - started) * seconds))
+    networks = family.networks(data.spec, NUM_CLASSES, seed)
+    place(networks, CPU)
+    synthesizer = Synthesizer(family, networks, data.spec, data.train, frozenset(), CPU)
+    recipe = Recipe(generator=family)
+    total = measure_speed(synthesizer, seed=seed).affordable(recipe, seconds)
+    validation = validation_of(
+        synthesizer, encoder, data.selection, every_samples=int(recipe.validate_share * total), patience=20, root=seed
+    )
+    adaptation = None
+    if family.adapts_augmentation:
+        adaptation = adaptation_of(
+            synthesizer, data.selection, total_samples=total, every_samples=total // 50, root=seed
+        )
+    settings = LoopSettings(total, family.batch_size, seed, family.ema_half_life_samples)
+    return train(networks, phases, rows, settings, validation=validation, adaptation=adaptation)
 
 
 def samples(family: Generator, trained: Trained, data: Data, per_class: int, seed: int) -> LabelledCells:

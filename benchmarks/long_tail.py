@@ -3,10 +3,11 @@
 Arms, doses and permutations of which class is rare are fixed here, before the test set is read; every arm is reported,
 with a control of plain copies at every dose and, as the ceiling, as many real samples that were held back.
 
-    python benchmarks/long_tail.py FOLDER [--permutations 5] [--first 0] [--families warp vae ...] [--name long_tail]
+    python benchmarks/long_tail.py FOLDER [--permutations 5] [--first 0] [--families warp vae ...] [--short] [--name long_tail]
 
 About 9 minutes a permutation on one core, and 2 to 3 more for each further family; resumes. FOLDER has train/0 .. train/9
-and test/0 .. test/9. Writes benchmarks/results/<name>.json and prints the table.
+and test/0 .. test/9. Writes benchmarks/results/<name>.json and prints the table. `--short` compares families: the bars,
+one dose of each control, and every family named, filtered and not.
 """
 
 import argparse
@@ -43,9 +44,15 @@ BAR = "balanced_softmax"
 TOTAL_SAMPLES, BATCH_SIZE = 40_960, 64
 GENERATOR_SAMPLES = 60_000
 POOLS = ("copies", "classic", "generated", "generated_unfiltered", "both", "real")
+SHORT_BASELINES, SHORT_POOLS = (
+    ("cross_entropy", "balanced_softmax", "balanced_resampling"),
+    ("copies", "classic", "real"),
+)
+FURTHER_BARS = ("copies, dose 0.25", "classic, dose 0.25", "balanced_resampling")
+"""Families are compared with these, too; `classic` rows are elastic copies."""
 ONE_DOSE = ("generated_unfiltered", "both")
 """Kinds measured at the first dose alone, for time."""
-DEFAULT_FAMILY, FAMILY_DOSE = "r3gan", 0.25
+DEFAULT_FAMILY, FAMILY_DOSE = "flow_matching", 0.25
 """Every other family stands at this dose alone, its accepted rows and as many unfiltered ones."""
 PUBLISHED_DOSE, PUBLISHED_WEIGHT = 0.25, 0.5  # EvaluateConfig's defaults: 124 selection samples choose nothing
 
@@ -163,21 +170,31 @@ def real_pool(folder: Path, judged: Judged) -> LabelledCells:
     return LabelledCells([file.name for file, _ in files], np.array([k for _, k in files], np.int64), cells)
 
 
-def arms(families: Sequence[str]) -> Iterator[tuple[Arm, str | None]]:
+@dataclass(frozen=True)
+class Choice:
+    """Which arms are measured."""
+
+    families: tuple[str, ...]
+    is_short: bool
+
+
+def arms(choice: Choice) -> Iterator[tuple[Arm, str | None]]:
     """Yield every arm with the kind of rows it adds. Nothing is added to this list after a test result was seen."""
+    families = choice.families
     for arm in BASELINES:
-        if arm.name != "real":
+        if arm.name != "real" and (not choice.is_short or arm.name in SHORT_BASELINES):
             yield arm, None
     bar = next(arm for arm in BASELINES if arm.name == BAR)
-    for kind in POOLS:
-        for dose in DOSES[:1] if kind in ONE_DOSE else DOSES:
+    for kind in SHORT_POOLS if choice.is_short else POOLS:
+        for dose in DOSES[:1] if choice.is_short or kind in ONE_DOSE else DOSES:
             yield replace(bar, name=f"{kind}, dose {dose}", dose=dose), kind
     for kind in (each for family in families for each in (family, f"{family}_unfiltered")):
         yield replace(bar, name=f"{kind}, dose {FAMILY_DOSE}", dose=FAMILY_DOSE), kind
-    yield replace(bar, name="published", dose=PUBLISHED_DOSE, loss_weight=PUBLISHED_WEIGHT), "published"
+    if not choice.is_short:
+        yield replace(bar, name="published", dose=PUBLISHED_DOSE, loss_weight=PUBLISHED_WEIGHT), "published"
 
 
-def measure(source: Path, number: int, published: str, families: Sequence[str]) -> dict[str, object]:
+def measure(source: Path, number: int, published: str, choice: Choice) -> dict[str, object]:
     """Train every arm of one permutation once on the same seed; return predictions turned into numbers."""
     setting = prepare(source, number)
     context, judged = run(setting)
@@ -186,7 +203,7 @@ def measure(source: Path, number: int, published: str, families: Sequence[str]) 
     pools = pools_of(context, judged, real, setting.held_back)
     pools["published"] = pools[published]
     judges = {DEFAULT_FAMILY: judge_of(judged)}
-    for family in families:
+    for family in choice.families:
         found, judges[family] = pools_of_family(setting, family)
         pools |= found
     trials = Trials(
@@ -195,7 +212,7 @@ def measure(source: Path, number: int, published: str, families: Sequence[str]) 
     )  # fmt: skip
     rarest = sorted(setting.counts, key=lambda label: setting.counts[label])[:3]
     predicted: dict[str, np.ndarray] = {}
-    for arm, kind in arms(families):
+    for arm, kind in arms(choice):
         file = WORK / f"predicted-{number}" / f"{arm.name.replace(' ', '_')}.npy"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -224,33 +241,42 @@ def numbers(predicted: np.ndarray, labels: np.ndarray, rarest: list[int]) -> dic
     }
 
 
-def summarize(cases: list[Mapping[str, object]], families: Sequence[str]) -> list[dict[str, object]]:
+def summarize(cases: list[Mapping[str, object]], choice: Choice) -> list[dict[str, object]]:
     """Return one row per arm: means, and differences to the bar paired by permutation with a 95 % t interval."""
     rows = []
-    for arm, _ in arms(families):
+    for arm, _ in arms(choice):
         table = [case["arms"] for case in cases]  # type: ignore[misc]
         row: dict[str, object] = {"arm": arm.name, "n": len(table)}
         for metric in ("balanced_accuracy", "macro_f1", "tail_recall"):
             values = np.array([each[arm.name][metric] for each in table])  # type: ignore[index]
-            gain = values - np.array([each[BAR][metric] for each in table])  # type: ignore[index]
-            half = (
-                float(t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / math.sqrt(len(gain))) if len(gain) > 1 else None
-            )
-            row |= {metric: float(values.mean()), f"gain_{metric}": float(gain.mean()), f"half_{metric}": half}
+            gain, half = gain_over(BAR, values, table, metric)
+            row |= {metric: float(values.mean()), f"gain_{metric}": gain, f"half_{metric}": half}
+        f1 = np.array([each[arm.name]["macro_f1"] for each in table])  # type: ignore[index]
+        row["over"] = {bar: gain_over(bar, f1, table, "macro_f1") for bar in FURTHER_BARS}
         rows.append(row)
-    ceiling = {row["arm"]: row["gain_macro_f1"] for row in rows}
+    ceiling = {str(row["arm"]): row["gain_macro_f1"] for row in rows}
     for row in rows:
-        best = max(ceiling[f"real, dose {dose}"] for dose in DOSES)  # type: ignore[type-var]
+        best = max(gain for name, gain in ceiling.items() if name.startswith("real, "))  # type: ignore[type-var]
         row["share_of_ceiling"] = float(row["gain_macro_f1"] / best) if best else None  # type: ignore[operator]
     return rows
 
 
-def verdicts(cases: list[Mapping[str, object]], families: Sequence[str]) -> dict[str, dict[str, object]]:
+def gain_over(
+    bar: str, values: np.ndarray, table: Sequence[Mapping[str, Mapping[str, float]]], metric: str
+) -> tuple[float, float | None]:
+    """Return the mean difference to a bar, paired by permutation, and half of its 95 % t interval."""
+    gain = values - np.array([each[bar][metric] for each in table])
+    if len(gain) < 2:
+        return float(gain.mean()), None
+    return float(gain.mean()), float(t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / math.sqrt(len(gain)))
+
+
+def verdicts(cases: list[Mapping[str, object]], choice: Choice) -> dict[str, dict[str, object]]:
     """Return, per arm with added rows, the verdict over all permutations as paired seeds on one test set."""
     labels = np.array(cases[0]["labels"])
-    stacked = {arm.name: np.array([case["correct"][arm.name] for case in cases]) for arm, _ in arms(families)}  # type: ignore[index]
+    stacked = {arm.name: np.array([case["correct"][arm.name] for case in cases]) for arm, _ in arms(choice)}  # type: ignore[index]
     found = {}
-    for arm, kind in arms(families):
+    for arm, kind in arms(choice):
         if kind is not None and len(cases) > 1:
             verdict = decide(
                 stacked[BAR], stacked[arm.name], labels, baseline_name=BAR, dose=arm.dose, loss_weight=arm.loss_weight
@@ -266,14 +292,15 @@ def main() -> None:
     parser.add_argument("--permutations", type=int, default=5)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--published", choices=("classic", "generated", "both"), default="generated")
-    parser.add_argument("--families", nargs="*", default=[], help="further families beside r3gan")
+    parser.add_argument("--families", nargs="*", default=[], help=f"further families beside {DEFAULT_FAMILY}")
+    parser.add_argument("--short", action="store_true", help="bars, controls and families alone")
     parser.add_argument("--name", default="long_tail", help="of the result file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     chosen = range(arguments.first, arguments.first + arguments.permutations)
-    families = arguments.families
-    cases = [measure(arguments.folder, number, arguments.published, families) for number in chosen]
-    rows, said = summarize(cases, families), verdicts(cases, families)
+    choice = Choice(tuple(arguments.families), arguments.short)
+    cases = [measure(arguments.folder, number, arguments.published, choice) for number in chosen]
+    rows, said = summarize(cases, choice), verdicts(cases, choice)
     print(f"\n{'arm':28} bal.acc  macro-F1    gain           tail recall  gain           of ceiling  verdict")
     for row in rows:
         name = str(row["arm"])
@@ -282,6 +309,10 @@ def main() -> None:
             f" ({row['half_macro_f1'] or 0:.2f}) {row['tail_recall']:12.2f} {row['gain_tail_recall']:+7.2f}"
             f" ({row['half_tail_recall'] or 0:.2f}) {row['share_of_ceiling'] or 0:9.2f}   {said.get(name, {}).get('outcome', '')}"
         )
+    print(f"\nmacro-F1, gain over {', '.join(FURTHER_BARS)}")
+    for row in rows:
+        gains = "  ".join(f"{gain:+.2f} ({half or 0:.2f})" for gain, half in row["over"].values())  # type: ignore[attr-defined]
+        print(f"{row['arm']!s:28} {gains}")
     kept = [{k: v for k, v in case.items() if k not in {"correct", "labels"}} for case in cases]
     (RESULTS / f"{arguments.name}.json").write_text(
         json.dumps({"rows": rows, "verdicts": said, "cases": kept}, indent=1)

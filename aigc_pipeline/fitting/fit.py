@@ -12,7 +12,7 @@ from aigc_pipeline.data.loader import LabelledCells, load_cells
 from aigc_pipeline.fitting.quality import adaptation_of, validation_of
 from aigc_pipeline.fitting.settings import FitSettings
 from aigc_pipeline.fitting.warm_start import start_warm
-from aigc_pipeline.fitting.watching import HealthWatch
+from aigc_pipeline.fitting.watching import REPORT_SAMPLES, HealthWatch
 from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.generators.weights import compile_networks, place, save_networks
@@ -28,7 +28,6 @@ from aigc_pipeline.training.team import Team
 
 _GRID_COLUMNS = 8
 _ADAPT_SHARE = 0.02
-_REPORT_SAMPLES = 5_000  # never rarer than checkpoints: a sick state must not be stored
 _IMAGE_AXES = 3
 
 
@@ -95,7 +94,7 @@ def fit(
             seed=context.seed_for("loop"),
             ema_half_life_samples=config.generator.ema_half_life_samples,
             checkpoint_every_samples=int(config.checkpoint_share * total),
-            report_every_samples=max(min(_REPORT_SAMPLES, int(config.checkpoint_share * total)), 1),
+            report_every_samples=max(min(REPORT_SAMPLES, int(config.checkpoint_share * total)), 1),
             precision=precision_of(context.runtime, device),
             frozen=config.warm_start.frozen if config.warm_start else (),
         ),

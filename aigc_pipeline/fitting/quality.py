@@ -22,7 +22,8 @@ from aigc_pipeline.training.strength import Adaptation, overfitting
 
 MIN_SELECTION = 30
 """Selection samples under which nothing is chosen: noise would."""
-_NUM_FAKES = 1_000
+NUM_FAKES = 500
+"""Samples drawn for one look: many would cost a family of many passes more time than training does."""
 _MAX_SIGNAL_ROWS = 500
 _SMALL_DATA = 5_000
 _SMALL_DATA_STRENGTH = 0.3
@@ -49,16 +50,16 @@ def validation_of(
     patience: int,
     root: int,
 ) -> Validation | None:
-    """Return the held-out score: minus the kernel distance between 1,000 samples and the selection split.
+    """Return the held-out score: minus the kernel distance between about 500 samples and the selection split.
 
     The samples have the selection split's class mix. None where it is too small to choose.
     """
     if len(selection) < MIN_SELECTION or every_samples <= 0:
         return None
     real = encoder.encode(selection.cells)
-    copies = max(1, round(_NUM_FAKES / len(selection)))
     labels, counts = np.unique(selection.labels, return_counts=True)
-    wanted = {int(label): int(count) * copies for label, count in zip(labels, counts, strict=True)}
+    fakes = np.maximum(np.rint(counts * (NUM_FAKES / len(selection))), 1).astype(int)
+    wanted = dict(zip(labels.tolist(), fakes.tolist(), strict=True))
 
     def score(networks: Networks) -> float:
         return -kid(real, encoder.encode(draw(synthesizer, networks, wanted, "validation", root).cells))

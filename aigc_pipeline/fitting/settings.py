@@ -12,9 +12,6 @@ class FitSettings(Recipe):
     """A full state is stored every such share of training."""
     snapshot_share: float = Field(default=0.1, gt=0, le=1)
     """A grid of samples with fixed seeds is shown every such share of training."""
-    validate_share: float = Field(default=0.05, ge=0, le=1)
-    """Every such share of training, samples are compared with the selection split (kernel distance in the encoder's
-    features); the best weights are the result. 0 keeps the last ones."""
     patience: int = Field(default=8, ge=1)
     """Comparisons in a row without progress after which training ends."""
 

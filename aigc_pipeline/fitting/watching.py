@@ -27,7 +27,10 @@ MIN_AGREEMENT = 0.3
 MAX_OVERFITTING = 0.8
 _GAP_WINDOWS = 10
 _DIVERSITY_AFTER, _AGREEMENT_AFTER = 0.25, 1 / 3
-_GRID = 64
+GRID_SIZE = 64
+"""Samples drawn for one report, over all classes."""
+REPORT_SAMPLES = 5_000
+"""A report is due after so many samples seen, and never more rarely than a checkpoint: a sick state must not be stored."""
 _SMALLEST_DISTANCE = 1e-3
 Report = Mapping[str, float]
 
@@ -112,7 +115,7 @@ def overfitted(history: Sequence[Report]) -> str | None:
 
 def _spread_of(cells: LabelledCells, label: int, synthesizer: Synthesizer) -> float | None:
     """Return the mean root-mean-square distance between two of at most 64 samples of a class."""
-    rows = np.flatnonzero(cells.labels == label)[:_GRID]
+    rows = np.flatnonzero(cells.labels == label)[:GRID_SIZE]
     if len(rows) < 2:
         return None
     x: Tensor = modality_of(synthesizer.spec).to_tensor(cells.take(rows).cells, synthesizer.spec).flatten(1)
@@ -123,4 +126,4 @@ def _spread_of(cells: LabelledCells, label: int, synthesizer: Synthesizer) -> fl
 def _grid_counts(labels: NDArray[np.int64]) -> dict[int, int]:
     """Return 64 samples over all classes, at least 4 of each."""
     classes = np.unique(labels)
-    return {int(label): max(4, _GRID // len(classes)) for label in classes}
+    return {int(label): max(4, GRID_SIZE // len(classes)) for label in classes}

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import PrivateAttr
 from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import Origin, SampleSpec
@@ -153,16 +154,29 @@ class Family(Member):
 class LatentFamily(Family):
     """A family whose sample is a function of one standard normal latent and a label: it can be exported and interpolated."""
 
-    @property
-    def num_latents(self) -> int:
+    decoder: ClassVar[str] = "generator"
+    """The network that makes samples."""
+    _truncation: float = PrivateAttr(1.0)
+
+    def num_latents(self, spec: SampleSpec) -> int:
         """Return the latent's dimensions."""
+        del spec
         return LATENT_SIZE
+
+    def truncated(self, psi: float) -> Self:
+        """Return the same family with latents multiplied by `psi`: below 1, fewer outliers and less diversity.
+
+        The simple form of the truncation trick (Brock et al. 2019, section 3.1, resample instead of scaling).
+        """
+        family = self.model_copy()
+        family._truncation = psi  # noqa: SLF001 - its own class
+        return family
 
     def decode(
         self, networks: Networks, z: Float[Tensor, "n z"], labels: Int[Tensor, " n"]
     ) -> Float[Tensor, "n *shape"]:
         """Return one sample per latent."""
-        x: Tensor = networks["generator"](z, labels)
+        x: Tensor = networks[self.decoder](z, labels)
         return x
 
     def sample(
@@ -175,8 +189,9 @@ class LatentFamily(Family):
         parents: Float[Tensor, "n *shape"] | None = None,
     ) -> Synthesis:
         """Return one sample per seed."""
-        del spec, parents
-        return Synthesis(self.decode(networks, latents(seeds, self.num_latents, labels.device), labels))
+        del parents
+        z = self._truncation * latents(seeds, self.num_latents(spec), labels.device)
+        return Synthesis(self.decode(networks, z, labels))
 
 
 def latents(seeds: Sequence[int], size: int, device: torch.device) -> Float[Tensor, "n size"]:

@@ -1,6 +1,6 @@
 """R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!"): relativistic pairing loss, R1 + R2, plain networks.
 
-The default family; own code from the paper. A relativistic critic has no zero and a free offset per class, so its logit
+Own code from the paper. A relativistic critic has no zero and a free offset per class, so its logit
 is provenance, never a probability: the post-hoc critic makes those.
 """
 
@@ -26,7 +26,9 @@ class R3GAN(AdversarialFamily):
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image", "vector"})
     paper: ClassVar[str] = 'Huang et al. 2024, "The GAN is dead; long live the GAN!"'
-    choose_when: ClassVar[str] = "the default: stable, covers modes, one network pass per sample."
+    choose_when: ClassVar[str] = (
+        "many samples per second: a stable GAN, one network pass each; pictures of 16 px and less, or a GPU and hours."
+    )
 
     kind: Literal["r3gan"] = "r3gan"
     backbone: Backbone = "auto"

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from aigc_pipeline.core.samples import content_sha256
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.generators import AnyGenerator
-from aigc_pipeline.generators.r3gan import R3GAN
+from aigc_pipeline.generators.flow_matching import FlowMatching
 
 MIN_SAMPLES, MAX_SAMPLES = 500_000, 20_000_000
 SAMPLES_PER_TRAIN_SAMPLE = 1_000
@@ -51,12 +51,15 @@ class WarmStart(Settings):
 class Recipe(Settings):
     """A generator family and its budget."""
 
-    generator: AnyGenerator = R3GAN()
+    generator: AnyGenerator = FlowMatching()
     total_samples: int | None = Field(default=None, ge=1)
-    """Real samples to show to the discriminator. None: 1,000 per training sample within 0.5 .. 20 million, cut to
+    """Real samples to show. None: 1,000 per training sample within 0.5 .. 20 million, cut to
     `max_minutes` at the measured speed."""
     max_minutes: float = Field(default=15.0, gt=0)
-    """Wall-clock budget of training; only read where `total_samples` is None."""
+    """Wall-clock budget of training, looks at its samples included; only read where `total_samples` is None."""
+    validate_share: float = Field(default=0.05, ge=0, le=1)
+    """Every such share of training, samples are compared with the selection split (kernel distance in the encoder's
+    features); the best weights are the result. 0 keeps the last ones."""
     warm_start: WarmStart | None = None
     """Weights to start from; None starts from random ones."""
 

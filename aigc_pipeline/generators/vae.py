@@ -46,6 +46,7 @@ class VAE(LatentFamily):
         "few samples or little time: the fastest to train and no game of two players, but samples are smooth."
     )
 
+    decoder: ClassVar[str] = "decoder"
     kind: Literal["vae"] = "vae"
     size: Size = "small"
     """How wide the networks are."""
@@ -85,17 +86,10 @@ class VAE(LatentFamily):
         sigma = self.sigma or (_PICTURE_SIGMA if len(spec.shape) == _PICTURE_AXES else _POINT_SIGMA)
         return [Phase("autoencoder", ("encoder", "decoder"), Evidence(sigma, self.latent_size), rate)]
 
-    @property
-    def num_latents(self) -> int:
+    def num_latents(self, spec: SampleSpec) -> int:
         """Return the latent's dimensions."""
+        del spec
         return self.latent_size
-
-    def decode(
-        self, networks: Networks, z: Float[Tensor, "n z"], labels: Int[Tensor, " n"]
-    ) -> Float[Tensor, "n *shape"]:
-        """Return the decoder's mean."""
-        x: Tensor = networks["decoder"](z, labels)
-        return x
 
 
 @dataclass(frozen=True)

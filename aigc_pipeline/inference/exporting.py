@@ -25,11 +25,11 @@ class Decoder(nn.Module):
     def __init__(self, family: LatentFamily, networks: dict[str, nn.Module]) -> None:
         super().__init__()
         self.family = family
-        self.networks = nn.ModuleDict({name: networks[name] for name in ("generator", "decoder") if name in networks})
+        self.network = networks[family.decoder]
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """Return samples."""
-        return self.family.decode({name: self.networks[name] for name in self.networks}, z, labels)
+        return self.family.decode({self.family.decoder: self.network}, z, labels)
 
 
 def export(opened: OpenGenerator, form: Format, file: Path) -> float:
@@ -41,7 +41,7 @@ def export(opened: OpenGenerator, form: Format, file: Path) -> float:
     """
     family = opened.latent_family("exported")
     decoder = Decoder(family, opened.networks).eval()
-    z = latents(range(_CHECKED), family.num_latents, torch.device("cpu"))
+    z = latents(range(_CHECKED), family.num_latents(opened.spec), torch.device("cpu"))
     labels = torch.arange(_CHECKED) % len(opened.classes)
     expected = decode(opened, opened.networks, z, labels)
     content = _WRITERS[form](decoder, z, labels)

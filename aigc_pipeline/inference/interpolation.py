@@ -30,7 +30,8 @@ def interpolate(
     shares = torch.linspace(0, 1, steps)
     made = []
     for row in range(rows):
-        start, end = latents([seed_for(seed, "path", row, end) for end in ("start", "end")], family.num_latents, opened.device)  # fmt: skip
+        seeds = [seed_for(seed, "path", row, end) for end in ("start", "end")]
+        start, end = latents(seeds, family.num_latents(opened.spec), opened.device)
         path = torch.stack([slerp(start, end, float(share)) for share in shares])
         made.append(_walk(opened, path, label, target, shares))
     modality = modality_of(opened.spec)
@@ -59,8 +60,8 @@ def _walk(
     """Decode a path; where the class changes, a spare row of the class table takes each mixture in turn."""
     if label == target:
         return decode(opened, opened.networks, path, torch.full((len(path),), label, device=opened.device))
-    found = [getattr(module, "embed", None) for module in opened.networks.values()]
-    tables = [table for table in found if isinstance(table, torch.nn.Embedding)]
+    parts = [part for network in opened.networks.values() for part in network.modules()]
+    tables = [part for part in parts if isinstance(part, torch.nn.Embedding)]
     if not tables:
         msg = f"'{opened.family.kind}' has no class embedding to mix. Leave out the second class."
         raise ConfigError(msg)

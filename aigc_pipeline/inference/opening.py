@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 
 from aigc_pipeline.core.errors import CheckpointError, ConfigError
 from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.data.loader import LabelledCells
-from aigc_pipeline.generators import Generator, parse_generator
+from aigc_pipeline.generators import Generator, built_in, parse_generator
 from aigc_pipeline.generators.base import LatentFamily
 from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS
 from aigc_pipeline.generators.synthesis import Synthesizer
@@ -79,25 +78,12 @@ class OpenGenerator:
             ConfigError: for a family that is none.
         """
         if not isinstance(self.family, LatentFamily):
-            msg = f"'{self.family.kind}' is no function of one latent and cannot be {purpose}. Families that can: r3gan, dcgan, mlp_gan, wgan_gp, vae."
+            able = ", ".join(each.model_fields["kind"].default for each in built_in() if issubclass(each, LatentFamily))
+            msg = (
+                f"'{self.family.kind}' is no function of one latent and cannot be {purpose}. Families that can: {able}."
+            )
             raise ConfigError(msg)
         return self.family
-
-
-class Truncated(nn.Module):
-    """A generator whose latents are multiplied by psi: fewer outliers, less diversity.
-
-    The simple form of the truncation trick (Brock et al. 2019, section 3.1, resample instead of scaling).
-    """
-
-    def __init__(self, network: nn.Module, psi: float) -> None:
-        super().__init__()
-        self.network, self.psi = network, psi
-
-    def forward(self, z: Tensor, labels: Int[Tensor, " n"]) -> Tensor:
-        """Return samples of shorter latents."""
-        x: Tensor = self.network(self.psi * z, labels)
-        return x
 
 
 def open_generator(place: Path, device: torch.device, truncation: float = 1.0) -> OpenGenerator:
@@ -120,9 +106,8 @@ def open_generator(place: Path, device: torch.device, truncation: float = 1.0) -
     if not 0 < truncation <= 1:
         msg = f"the truncation must be above 0 and at most 1, not {truncation}"
         raise ConfigError(msg)
-    opened.latent_family("truncated")
-    name = "decoder" if "decoder" in networks else "generator"
-    return replace(opened, networks=networks | {name: Truncated(networks[name], truncation)})
+    truncated = opened.latent_family("truncated").truncated(truncation)
+    return replace(opened, family=truncated)  # type: ignore[arg-type] # the same family
 
 
 def find_checkpoint(place: Path) -> Path:

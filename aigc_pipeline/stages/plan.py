@@ -1,30 +1,24 @@
 """How many samples each class should get, by which method, and what that will cost: shown before anything is trained."""
 
-import copy
 import math
-import time
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.loader import load_cells
-from aigc_pipeline.features.classifier import training_data
+from aigc_pipeline.fitting.budget import Speed, measure_speed
 from aigc_pipeline.generators import Classic
 from aigc_pipeline.generators.recipe import Recipe, wanted_samples
+from aigc_pipeline.generators.synthesis import Synthesizer
+from aigc_pipeline.generators.weights import place
 from aigc_pipeline.records import ClassPlan, DatasetSplits, SynthesisPlan
 from aigc_pipeline.training.devices import device_of
-from aigc_pipeline.training.loop import LoopSettings
-from aigc_pipeline.training.loop import train as run_loop
 
-STAGE_VERSION = 3
-_PROBE_SECONDS = 3.0
-_SECONDS_A_PROBE = 0.3
-_MIN_PROBES = 4
+STAGE_VERSION = 4
 _OVERSAMPLING = 4  # candidates per wanted sample to expect; only for the estimate of disk space
 _BYTES_OVERHEAD = 400
 
@@ -100,10 +94,9 @@ def plan(context: Context, config: PlanConfig, recipe: Recipe, splits: DatasetSp
     have = dict(zip(splits.classes, splits.class_counts["train"], strict=True))
     want = config.strategy.want(have)
     classes = [_plan_class(name, have[name], want[name], config, recipe) for name in splits.classes]
-    total, speed = _budget(context, recipe, splits)
+    total, speed, minutes = _budget(context, recipe, splits)
     sample_bytes = math.prod(splits.spec.shape) + _BYTES_OVERHEAD
     num_bytes = (sum(have.values()) + _OVERSAMPLING * sum(want.values())) * sample_bytes
-    minutes = total / speed / 60 if speed else 0.0
     _show(context, classes, total, minutes, num_bytes)
     return context.record(
         SynthesisPlan,
@@ -139,44 +132,28 @@ def _plan_class(name: str, have: int, want: int, config: PlanConfig, recipe: Rec
     return ClassPlan(class_name=name, have=have, want=want, method="generate", expectation="enough to learn from")
 
 
-def _budget(context: Context, recipe: Recipe, splits: DatasetSplits) -> tuple[int, float]:
-    """Return total samples and measured samples per second; both 0 for a family without training."""
+def _budget(context: Context, recipe: Recipe, splits: DatasetSplits) -> tuple[int, float, float]:
+    """Return total samples, measured samples per second and minutes; all 0 for a family without training."""
     num_train = splits.num_samples("train")
     if not recipe.generator.phases(splits.spec, num_train):
-        return 0, 0.0
+        return 0, 0.0, 0.0
     speed = _measure_speed(context, recipe, splits)
-    if recipe.total_samples is not None:
-        return recipe.total_samples, speed
-    affordable = int(speed * recipe.max_minutes * 60)
-    batch = recipe.generator.batch_size
-    total = min(wanted_samples(num_train), max(affordable, batch))
-    return math.ceil(total / batch) * batch, speed
+    total = recipe.total_samples
+    if total is None:
+        batch = recipe.generator.batch_size
+        affordable = speed.affordable(recipe, 60 * recipe.max_minutes)
+        total = math.ceil(min(wanted_samples(num_train), max(affordable, batch)) / batch) * batch
+    return total, speed.trained, speed.seconds(recipe, total) / 60
 
 
-def _measure_speed(context: Context, recipe: Recipe, splits: DatasetSplits) -> float:
-    """Run a few real iterations on throw-away networks and return samples per second."""
+def _measure_speed(context: Context, recipe: Recipe, splits: DatasetSplits) -> Speed:
     device = device_of(context.runtime)
     train = load_cells(context.files_of(splits) / "train.arrow")
-    data = training_data(train, splits.spec, device)
-    generator = recipe.generator
-    networks = generator.networks(splits.spec, len(splits.classes), context.seed_for("probe"))
-    for module in networks.values():
-        module.to(device)
-    phases = generator.phases(splits.spec, len(train))
-    speeds: list[float] = []
-    steps, started = 2, time.monotonic()
-    while len(speeds) < _MIN_PROBES or time.monotonic() - started < _PROBE_SECONDS:
-        settings = LoopSettings(
-            steps * generator.batch_size, generator.batch_size, context.seed, ema_half_life_samples=1e5
-        )
-        probe_started = time.monotonic()
-        run_loop(copy.deepcopy(networks), phases, data, settings)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds = time.monotonic() - probe_started
-        speeds.append(steps * generator.batch_size / seconds)
-        steps = max(2, round(steps * _SECONDS_A_PROBE / seconds))
-    return max(speeds)  # the fastest: a busy moment must not decide how long is trained
+    networks = recipe.generator.networks(splits.spec, len(splits.classes), context.seed_for("probe"))
+    place(networks, device)
+    return measure_speed(
+        Synthesizer(recipe.generator, networks, splits.spec, train, frozenset(), device), seed=context.seed
+    )
 
 
 def _show(context: Context, classes: Sequence[ClassPlan], total: int, minutes: float, num_bytes: int) -> None:

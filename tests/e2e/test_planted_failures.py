@@ -48,10 +48,10 @@ def test_a_nan_in_one_batch_costs_a_rollback_and_ends_healthy(tmp_path, monkeypa
             return loss * math.nan, values
         return loss, values
 
-    config = fast_config("mixture")
+    config = fast_config("mixture", "train.generator.kind=r3gan")
     plan_pipeline(config, context=Context(Store(tmp_path), config.seed, config.runtime))  # its probe trains, too
     monkeypatch.setattr(Objective, "discriminator", poison)
-    judged = judge("mixture", tmp_path)
+    judged = judge("mixture", tmp_path, "train.generator.kind=r3gan")
 
     assert "the loss of phase 'discriminator' became nan" in judged.checkpoint.events[0]
     assert "back to the checkpoint" in judged.checkpoint.events[0]
@@ -59,11 +59,18 @@ def test_a_nan_in_one_batch_costs_a_rollback_and_ends_healthy(tmp_path, monkeypa
 
 
 def test_a_learning_rate_a_hundredfold_too_high_is_halved_until_training_holds(tmp_path):
-    judged = judge("digits", tmp_path, "train.generator.learning_rate=0.1")
+    judged = judge("digits", tmp_path, "train.generator.kind=r3gan", "train.generator.learning_rate=0.1")
 
     setbacks = [event for event in judged.checkpoint.events if "training diverges" in event]
     assert 2 <= len(setbacks) <= 4
     assert all("back to the checkpoint at 0 samples" in event for event in setbacks)
+    assert judged.filtered.num_kept > 0
+
+
+def test_the_default_family_survives_a_learning_rate_a_hundredfold_too_high(tmp_path):
+    judged = judge("digits", tmp_path, "train.generator.learning_rate=0.1")
+
+    assert judged.checkpoint.events
     assert judged.filtered.num_kept > 0
 
 

@@ -20,7 +20,7 @@ SPECS = [
 class ClassVelocity(nn.Module):
     """The label is the velocity; `none` hides it. Counts its passes and remembers labels."""
 
-    none = 9
+    none, shape = 9, (2,)
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,11 @@ def test_the_class_of_the_set_share_of_samples_is_hidden(make_batch):
 @pytest.mark.parametrize(("guidance", "velocity", "passes"), [(1.0, 3, 20), (2.0, -3, 40), (0.0, 9, 40)])
 def test_guidance_moves_away_from_the_velocity_without_class(guidance, velocity, passes):
     network = ClassVelocity()
-    made = FlowMatching(guidance=guidance).sample({"velocity": network}, [4, 5], torch.tensor([3, 3]), spec=POINTS).x
+    made = (
+        FlowMatching(guidance=guidance, num_steps=10)
+        .sample({"velocity": network}, [4, 5], torch.tensor([3, 3]), spec=POINTS)
+        .x
+    )
 
     torch.testing.assert_close(made, latents([4, 5], 2, made.device) + velocity)
     assert network.passes == passes

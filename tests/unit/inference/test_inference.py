@@ -96,10 +96,12 @@ def test_a_family_with_parents_says_that_it_needs_the_dataset(tmp_path):
         make(folder, {"cat": 1}, tmp_path / "out")
 
 
-def test_truncation_brings_samples_closer_together(checkpoint):
+@pytest.mark.parametrize("kind", ["flow_matching", "r3gan", "vae"])
+def test_truncation_brings_samples_closer_together(kind, tmp_path):
+    folder = write_checkpoint(tmp_path / "c", kind)
     spreads = []
     for psi in (1.0, 0.3):
-        synthesizer = opened(checkpoint, truncation=psi).synthesizer()
+        synthesizer = opened(folder, truncation=psi).synthesizer()
         cells, _ = synthesizer.make(synthesizer.orders({0: 64}, "x", root=0))
         spreads.append(np.array(cells.to_pylist(), float).std(0).mean())
 
@@ -112,10 +114,12 @@ def test_truncation_outside_its_range_is_refused(checkpoint, psi):
         opened(checkpoint, truncation=psi)
 
 
-def test_flow_matching_is_no_function_of_one_latent_and_says_so(tmp_path):
-    folder = write_checkpoint(tmp_path / "c", "flow_matching")
+def test_a_family_that_is_no_function_of_one_latent_says_so(tmp_path):
+    folder = write_checkpoint(tmp_path / "c", "warp")
 
-    with pytest.raises(ConfigError, match="'flow_matching' is no function of one latent and cannot be exported"):
+    with pytest.raises(
+        ConfigError, match=r"'warp' is no function of one latent and cannot be exported. Families that can: .*vae"
+    ):
         export(opened(folder), "torch_export", tmp_path / "x.pt2")
 
 
@@ -128,18 +132,19 @@ def test_an_arc_keeps_the_length_and_ends_where_it_should():
 
 
 @pytest.mark.parametrize("to_class", [None, "dog"])
-def test_interpolation_draws_a_grid_and_leaves_the_generator_as_it_was(checkpoint, to_class):
-    generator = opened(checkpoint)
-    before = {name: value.clone() for name, value in generator.networks["generator"].state_dict().items()}
+@pytest.mark.parametrize(("kind", "network"), [("flow_matching", "velocity"), ("r3gan", "generator")])
+def test_interpolation_draws_a_grid_and_leaves_the_generator_as_it_was(kind, network, to_class, tmp_path):
+    generator = opened(write_checkpoint(tmp_path / "c", kind))
+    before = {name: value.clone() for name, value in generator.networks[network].state_dict().items()}
 
     picture = interpolate(generator, "cat", to_class, steps=5, rows=2, seed=0)
 
     width, height = Image.open(io.BytesIO(picture)).size
     assert width / height == pytest.approx(5 / 2, rel=0.1)
-    assert all(torch.equal(value, before[k]) for k, value in generator.networks["generator"].state_dict().items())
+    assert all(torch.equal(value, before[k]) for k, value in generator.networks[network].state_dict().items())
 
 
-@pytest.mark.parametrize("kind", ["r3gan", "dcgan", "vae"])
+@pytest.mark.parametrize("kind", ["flow_matching", "r3gan", "dcgan", "vae"])
 def test_exports_give_the_checkpoints_samples_at_any_batch_size(kind, tmp_path):
     generator = opened(write_checkpoint(tmp_path / "c", kind))
     file = tmp_path / "export.pt2"
@@ -147,15 +152,16 @@ def test_exports_give_the_checkpoints_samples_at_any_batch_size(kind, tmp_path):
     assert export(generator, "torch_export", file) <= 1e-4
 
     run = torch.export.load(file).module()
-    latents = generator.latent_family("x").num_latents
+    latents = generator.latent_family("x").num_latents(generator.spec)
     assert run(torch.randn(3, latents), torch.tensor([0, 1, 0])).shape == (3, 1, 8, 8)
 
 
-def test_onnx_exports_give_the_checkpoints_samples(checkpoint, tmp_path):
+@pytest.mark.parametrize("kind", ["flow_matching", "r3gan"])
+def test_onnx_exports_give_the_checkpoints_samples(kind, tmp_path):
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 
-    assert export(opened(checkpoint), "onnx", tmp_path / "generator.onnx") <= 1e-4
+    assert export(opened(write_checkpoint(tmp_path / "c", kind)), "onnx", tmp_path / "generator.onnx") <= 1e-4
 
 
 def test_an_export_that_differs_is_not_written(checkpoint, tmp_path, monkeypatch):

@@ -1,0 +1,92 @@
+"""How many samples a training can see in a given time: measured speed, less the time that looking at its samples takes.
+
+A family that samples in many passes pays more for being looked at than one that samples in a single pass.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from aigc_pipeline.features.classifier import training_data
+from aigc_pipeline.fitting.quality import NUM_FAKES
+from aigc_pipeline.fitting.watching import GRID_SIZE, REPORT_SAMPLES
+from aigc_pipeline.generators.recipe import Recipe
+from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
+from aigc_pipeline.training.loop import LoopSettings, TrainingData, train
+
+_PROBE_SECONDS = 3.0
+_SECONDS_A_PROBE = 0.3
+_MIN_PROBES = 4
+_MIN_TRAINING_SHARE = 0.5
+"""However dear looking is, training gets half of the time."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Samples per second."""
+
+    trained: float
+    """Real samples shown in training."""
+    drawn: float
+    """Samples synthesized."""
+
+    def affordable(self, recipe: Recipe, seconds: float) -> int:
+        """Return how many samples can be shown in `seconds`, looking included."""
+        left = max(seconds - self._checks(recipe), _MIN_TRAINING_SHARE * seconds)
+        return int(left / self._seconds_a_sample())
+
+    def seconds(self, recipe: Recipe, total_samples: int) -> float:
+        """Return how long a training of so many samples takes, looking included."""
+        return total_samples * self._seconds_a_sample() + self._checks(recipe)
+
+    def _checks(self, recipe: Recipe) -> float:
+        num_checks = math.floor(1 / recipe.validate_share) if recipe.validate_share else 0
+        return num_checks * NUM_FAKES / self.drawn
+
+    def _seconds_a_sample(self) -> float:
+        return 1 / self.trained + GRID_SIZE / REPORT_SAMPLES / self.drawn
+
+
+def measure_speed(synthesizer: Synthesizer, *, seed: int) -> Speed:
+    """Train and draw for a few seconds, on copies of the synthesizer's networks.
+
+    The fastest of several probes counts: a busy moment must not decide how long is trained.
+    """
+    family, device = synthesizer.generator, synthesizer.device
+    rows = training_data(synthesizer.train, synthesizer.spec, device)
+    data = TrainingData(rows.x, rows.labels, family.sampler(rows.labels))
+    phases = family.phases(synthesizer.spec, len(synthesizer.train))
+
+    def shown(steps: int) -> int:
+        total = steps * family.batch_size
+        settings = LoopSettings(total, family.batch_size, seed, ema_half_life_samples=1e5)
+        train(copy.deepcopy(dict(synthesizer.networks)), phases, data, settings)
+        return total
+
+    orders = synthesizer.orders({int(synthesizer.train.labels[0]): CHUNK_SIZE}, "probe", root=seed)
+
+    def drawn(times: int) -> int:
+        for _ in range(times):
+            synthesizer.make(orders)
+        return times * CHUNK_SIZE
+
+    return Speed(_fastest(shown, device), _fastest(drawn, device))
+
+
+def _fastest(work: Callable[[int], int], device: torch.device) -> float:
+    """Return the most units per second that `work(times)` did; `times` grows until a probe lasts long enough to time."""
+    speeds: list[float] = []
+    times, started = 1, time.monotonic()
+    while len(speeds) < _MIN_PROBES or time.monotonic() - started < _PROBE_SECONDS:
+        probe_started = time.monotonic()
+        done = work(times)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.monotonic() - probe_started
+        speeds.append(done / seconds)
+        times = max(1, round(times * _SECONDS_A_PROBE / seconds))
+    return max(speeds)
