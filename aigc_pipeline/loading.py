@@ -13,6 +13,7 @@ from aigc_pipeline.data.shards import cells_to_numpy, read_table
 from aigc_pipeline.features import AnyEncoder, FittedEncoder, load_fitted
 from aigc_pipeline.features.views import first_view
 from aigc_pipeline.generators import parse_generator
+from aigc_pipeline.generators.conditions import conditions_of
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
 from aigc_pipeline.generators.weights import load_networks
 from aigc_pipeline.modalities import modality_of
@@ -53,16 +54,17 @@ def open_synthesizer(
     device = device_of(context.runtime)
     folder = context.files_of(checkpoint)
     generator = parse_generator((folder / "generator.json").read_bytes())
+    conditions = conditions_of(checkpoint)
     networks = load_networks(
         generator,
         folder / "generator.safetensors",
         spec=checkpoint.spec,
-        num_classes=len(checkpoint.classes),
+        num_classes=len(conditions or checkpoint.classes),
         sha256=checkpoint.weights_sha256,
         device=device,
     )
     varied = frozenset(label for label, each in enumerate(planned.classes) if each.method == "vary")
-    return Synthesizer(generator, networks, splits.spec, load_train(context, splits), varied, device)
+    return Synthesizer(generator, networks, splits.spec, load_train(context, splits), varied, device, conditions)
 
 
 def open_bench(context: Context, splits: DatasetSplits, embeddings: Embeddings, synthesizer: Synthesizer) -> Bench:
@@ -84,7 +86,12 @@ def open_bench(context: Context, splits: DatasetSplits, embeddings: Embeddings, 
 
 @torch.no_grad()
 def discriminate(synthesizer: Synthesizer, cells: pa.Array, labels: NDArray[np.int64]) -> FloatArray | None:
-    """Return the discriminator's logits on stored cells, or None for a family without one."""
+    """Return the discriminator's logits on stored cells, or None for a family without one.
+
+    None also where it was told more than the class: the logit would depend on attributes that a sample may not have.
+    """
+    if synthesizer.conditions is not None:
+        return None
     modality, parts = modality_of(synthesizer.spec), []
     for start in range(0, len(cells), _SCORING_BATCH):
         x = modality.to_tensor(cells.slice(start, _SCORING_BATCH), synthesizer.spec).to(synthesizer.device)

@@ -125,6 +125,17 @@ class SynthesisPlan(Record):
         return {each.class_name: each.want for each in self.classes}
 
 
+class Condition(BaseModel):
+    """What a generator is told about a sample, beside or instead of its class; a row of its networks' tables."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    class_counts: tuple[int, ...]
+    """Training samples that it stands for, by label."""
+    attributes: dict[str, str]
+    """Values by name; empty where none is told."""
+
+
 class Checkpoint(Record):
     """A trained generator: weights as safetensors, settings as JSON."""
 
@@ -141,6 +152,9 @@ class Checkpoint(Record):
     num_threads: int
     weights_sha256: str
     trained_on: int
+    condition_on: tuple[str, ...] = ("class",)
+    conditions: tuple[Condition, ...] = ()
+    """In the order of the networks' tables; empty where those count classes."""
     retrained: bool
     """False where an earlier checkpoint still serves because the dataset has hardly grown."""
 

@@ -242,6 +242,10 @@ def synthesize(
     wanted: Annotated[
         list[str] | None, typer.Option("--class", metavar="NAME=NUMBER", help="How many of a class. Repeatable.")
     ] = None,
+    attributes: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="NAME=VALUE", help="An attribute that the generator was told. Repeatable."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where samples and their table go.")] = Path(
         "samples"
     ),
@@ -259,7 +263,7 @@ def synthesize(
         from aigc_pipeline.cli.generating import synthesize_classes
 
         synthesize_classes(
-            checkpoint, wanted or (), out, seed=seed, truncation=truncation, precision=precision,
+            checkpoint, wanted or (), attributes or (), out, seed=seed, truncation=truncation, precision=precision,
             is_compiled=compiled, reporter=reporter,
         )  # fmt: skip
 

@@ -21,6 +21,7 @@ _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": 
 def synthesize_classes(
     place: Path,
     wanted: Sequence[str],
+    attributes: Sequence[str],
     out: Path,
     *,
     seed: int,
@@ -34,7 +35,10 @@ def synthesize_classes(
     if is_compiled:
         compile_networks(opened.networks)
     counts = parse_counts(wanted)
-    table = synthesize(opened, counts, out, seed=seed, precision=_PRECISIONS[precision], reporter=reporter)
+    table = synthesize(
+        opened, counts, out, seed=seed, precision=_PRECISIONS[precision], reporter=reporter,
+        attributes=parse_attributes(attributes),
+    )  # fmt: skip
     total = sum(counts.values())
     reporter.console.print(f"{total:,} samples of {opened.family.kind}: {table}", highlight=False)
 
@@ -56,6 +60,22 @@ def parse_counts(wanted: Sequence[str]) -> dict[str, int]:
             raise ConfigError(msg)
         counts[name] = counts.get(name, 0) + int(number)
     return counts
+
+
+def parse_attributes(wanted: Sequence[str]) -> dict[str, str]:
+    """Return names and values from `name=value`.
+
+    Raises:
+        ConfigError: naming what is no such pair.
+    """
+    attributes: dict[str, str] = {}
+    for each in wanted:
+        name, separator, value = each.partition("=")
+        if not (name and separator and value):
+            msg = f"'{each}' is not NAME=VALUE: write --with site=north"
+            raise ConfigError(msg)
+        attributes[name] = value
+    return attributes
 
 
 def draw_interpolation(

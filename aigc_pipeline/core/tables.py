@@ -45,6 +45,9 @@ _LINEAGE = (
         nullable=True,
     ),
     Column("parent_ids", _STRINGS, "Real samples it was varied from; empty for generated samples.", nullable=True),
+    Column(
+        "condition", pa.string(), "JSON of the attributes that the generator was told beside the class.", nullable=True
+    ),
     Column("transform", pa.string(), "JSON of the variation's parameters, for classic samples.", nullable=True),
 )
 _SCORES = (

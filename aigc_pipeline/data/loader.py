@@ -1,6 +1,8 @@
 """Labelled cells in memory: what training, scoring and evaluation read."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aigc_pipeline.data.shards import read_table
+
+Attributes = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,10 @@ class LabelledCells:
     def take(self, index: NDArray[np.int64]) -> "LabelledCells":
         """Return the samples at `index`, in that order."""
         return LabelledCells([self.ids[i] for i in index], self.labels[index], self.cells.take(pa.array(index)))
+
+    def labelled(self, labels: NDArray[np.int64]) -> "LabelledCells":
+        """Return the same samples under other labels."""
+        return replace(self, labels=labels)
 
     def class_counts(self, num_classes: int) -> NDArray[np.int64]:
         """Return how many samples each class has, `[num_classes]`."""
@@ -44,6 +52,15 @@ def from_table(table: pa.Table) -> LabelledCells:
         table["label"].to_numpy().astype(np.int64),
         pa.concat_arrays(cells.chunks) if isinstance(cells, pa.ChunkedArray) else cells,
     )
+
+
+def attributes_of(stored: pa.Table) -> list[Attributes]:
+    """Return each row's attributes, empty where there are none.
+
+    Args:
+        stored: a role's table; column `attributes` holds JSON or null.
+    """
+    return [json.loads(text) if text else {} for text in stored["attributes"].to_pylist()]
 
 
 def concatenate(*parts: LabelledCells) -> LabelledCells:

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.samples import ROLES, Mix, Role
-from aigc_pipeline.data.loader import LabelledCells, concatenate, from_table, load_cells
+from aigc_pipeline.data.loader import Attributes, LabelledCells, attributes_of, concatenate, from_table, load_cells
 from aigc_pipeline.data.mixing import chosen_rows, mixes
 from aigc_pipeline.data.shards import read_shards, read_table
 from aigc_pipeline.features import FittedEncoder
 from aigc_pipeline.loading import feature_rows, open_encoder
-from aigc_pipeline.metrics.fairness import Attributes, attributes_of
 from aigc_pipeline.metrics.fidelity import LabelledFeatures
 from aigc_pipeline.metrics.uplift import Pool
 from aigc_pipeline.records import CandidateSet, DatasetSplits, Embeddings, FilteredSet

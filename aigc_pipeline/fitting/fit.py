@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from aigc_pipeline.core.context import Context
-from aigc_pipeline.data.loader import LabelledCells, load_cells
+from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.fitting.quality import adaptation_of, validation_of
 from aigc_pipeline.fitting.settings import FitSettings
+from aigc_pipeline.fitting.told import Told
 from aigc_pipeline.fitting.warm_start import start_warm
 from aigc_pipeline.fitting.watching import REPORT_SAMPLES, HealthWatch
 from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS
@@ -69,18 +70,18 @@ def fit(
     """
     team = team or Team()
     device = training_device(context.runtime, team)
-    cells = load_cells(context.files_of(splits) / "train.arrow")
-    networks = config.generator.networks(splits.spec, len(splits.classes), context.seed_for("init"))
+    told = Told.read(context, splits, config.condition_on)
+    cells, selection = told.train, told.selection
+    networks = config.generator.networks(splits.spec, len(told.names), context.seed_for("init"))
     place(networks, device)
     if config.warm_start is not None and networks:
-        context.reporter.note(start_warm(networks, config.warm_start, config.generator, splits.classes) + ".")
+        context.reporter.note(start_warm(networks, config.warm_start, config.generator, told.names) + ".")
     phases = config.generator.phases(splits.spec, len(cells))
     if not phases:
         return Outcome(save_networks(networks, context.out / CHECKPOINT_WEIGHTS), 0, 0, 0.0, None, ())
     if context.runtime.compile:
         compile_networks(networks)
     synthesizer = Synthesizer(config.generator, networks, splits.spec, cells, frozenset(), device)
-    selection = load_cells(context.files_of(splits) / "selection.arrow")
     encoder = open_encoder(context, splits, embeddings, "encoder")
     total = planned.total_samples
     hooks = _hooks(context, config, total, synthesizer)
@@ -104,7 +105,7 @@ def fit(
             patience=config.patience, root=context.seed,
         ),
         adaptation=_adaptation(config, synthesizer, selection, total, context.seed),
-        watch=HealthWatch(synthesizer, encoder, context.seed),
+        watch=HealthWatch(synthesizer, encoder, context.seed, told.classes),
         team=team,
         hooks=hooks if team.is_first else Hooks(),
     )  # fmt: skip

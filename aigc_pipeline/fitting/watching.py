@@ -42,6 +42,8 @@ class HealthWatch:
     synthesizer: Synthesizer
     encoder: FittedEncoder
     root: int
+    classes: NDArray[np.int64] | None
+    """The class that each label of the synthesizer means; None where the generator is not told the class."""
 
     def __call__(self, networks: Networks, history: Sequence[Report], progress: float) -> Finding:
         """Return diversity and label agreement, and the first thing that is past its limit."""
@@ -49,8 +51,8 @@ class HealthWatch:
         numbers: dict[str, float] = {}
         if (ratio := diversity(made, self.synthesizer)) is not None:
             numbers["diversity"] = ratio
-        if self.encoder.has_head:
-            numbers["label_agreement"] = agreement(made, self.encoder)
+        if self.encoder.has_head and self.classes is not None:
+            numbers["label_agreement"] = agreement(made.labelled(self.classes[made.labels]), self.encoder)
         alarm = (
             diverging(history) or overfitted(history) or collapsed(numbers, progress) or mislabeled(numbers, progress)
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.generators.base import Generator
+from aigc_pipeline.generators.conditions import Conditions
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
 from aigc_pipeline.generators.weights import load_networks, save_networks
 from aigc_pipeline.modalities import ImageSpec, VectorSpec, modality_of
@@ -126,6 +127,20 @@ def check_logits(family: Generator, spec: SampleSpec, _folder: Path) -> None:
     assert torch.allclose(together[7:8], alone, atol=_TOLERANCE), "a logit changed with its batch"
 
 
+def check_untold(family: Generator, spec: SampleSpec, _folder: Path) -> None:
+    """A generator that is told nothing has one condition, and makes samples of any class from it."""
+    networks = family.networks(spec, 1, seed=1)
+    for module in networks.values():
+        module.eval()
+    train = make_train(spec)
+    conditions = Conditions.fit((), train.labels, [{}] * len(train), NUM_CLASSES)
+    synthesizer = Synthesizer(family, networks, spec, train, frozenset(), _CPU, conditions)
+    orders = synthesizer.orders({0: 3, 1: 4}, "x", root=0)
+    assert [order.label for order in orders] == [0] * 3 + [1] * 4, "orders lost their class"
+    x = modality_of(spec).to_tensor(synthesizer.make(orders)[0], spec)
+    assert torch.isfinite(x).all(), "samples of a generator that is told nothing are not finite"
+
+
 CHECKS: tuple[Check, ...] = (
     check_samples,
     check_independence,
@@ -133,6 +148,7 @@ CHECKS: tuple[Check, ...] = (
     check_weights,
     check_training,
     check_logits,
+    check_untold,
 )
 
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from aigc_pipeline.core.samples import Origin, SampleSpec
 from aigc_pipeline.core.seeding import numpy_generator, seed_for
-from aigc_pipeline.data.loader import LabelledCells
+from aigc_pipeline.data.loader import Attributes, LabelledCells
 from aigc_pipeline.generators.base import Generator
 from aigc_pipeline.generators.classic import Classic
+from aigc_pipeline.generators.conditions import Conditions
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.training.loop import Networks
 
@@ -32,6 +33,8 @@ class Order:
     origin: Origin
     parent: int
     """Row of the parent in the training split; -1 for none."""
+    condition: int
+    """What the networks are told: the label, or a row of `Conditions`."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,23 @@ class Synthesizer:
     varied_labels: frozenset[int]
     """Classes that are too small for the trained family and are varied instead."""
     device: torch.device
+    conditions: Conditions | None = None
+    """What the networks are told; None: the label."""
 
-    def orders(self, counts: Mapping[int, int], *names: str | int, root: int, varied_only: bool = False) -> list[Order]:
+    def orders(
+        self,
+        counts: Mapping[int, int],
+        *names: str | int,
+        root: int,
+        varied_only: bool = False,
+        attributes: Attributes | None = None,
+    ) -> list[Order]:
         """Return `counts[label]` orders per label; sample i of a class is the same whatever the counts are.
 
         Args:
             names: what the samples are for; part of their seeds.
             varied_only: vary real samples in every class, also where the trained family would generate.
+            attributes: tell the networks these values; otherwise each class has the mix of its training samples.
         """
         orders: list[Order] = []
         for label, count in sorted(counts.items()):
@@ -61,7 +74,11 @@ class Synthesizer:
             has_parents = is_varied or self.generator.uses_parents
             parents = _even_draw(rows, count, root, label) if has_parents else np.full(count, -1)
             seeds = [seed_for(root, "sample", *names, label, i) for i in range(count)]
-            orders += [Order(label, seed, origin, int(p)) for seed, p in zip(seeds, parents, strict=True)]
+            told = self._told(label, count, root, attributes)
+            orders += [
+                Order(label, seed, origin, int(parent), int(condition))
+                for seed, parent, condition in zip(seeds, parents, told, strict=True)
+            ]
         return orders
 
     @torch.no_grad()
@@ -84,13 +101,19 @@ class Synthesizer:
 
     def _chunk(self, orders: Sequence[Order]) -> tuple[pa.Array, list[str | None]]:
         padded = [*orders, *([orders[-1]] * (CHUNK_SIZE - len(orders)))]
-        labels = torch.tensor([order.label for order in padded], device=self.device)
+        labels = torch.tensor([order.condition for order in padded], device=self.device)
         seeds = [order.seed for order in padded]
         modality = modality_of(self.spec)
         family: Generator = Classic() if orders[0].origin == "classic" else self.generator
         made = family.sample(self.networks, seeds, labels, spec=self.spec, parents=self._parents(padded, family))
         notes: list[str | None] = [*made.transforms] if made.transforms else [None] * len(padded)
         return modality.from_tensor(made.x[: len(orders)], self.spec), notes[: len(orders)]
+
+    def _told(self, label: int, count: int, root: int, attributes: Attributes | None) -> NDArray[np.int64]:
+        """Return what the networks are told about each sample of a class."""
+        if self.conditions is None:
+            return np.full(count, label)
+        return _even_draw(self.conditions.of_class(label, attributes), count, root, label)
 
     def _parents(self, orders: Sequence[Order], family: Generator) -> torch.Tensor | None:
         if not family.uses_parents:
@@ -100,6 +123,6 @@ class Synthesizer:
 
 
 def _even_draw(rows: NDArray[np.int64], count: int, root: int, label: int) -> NDArray[np.int64]:
-    """Return parents so that each training sample of the class is used equally often, give or take one."""
+    """Return `count` of `rows` so that each is used equally often, give or take one."""
     shuffled = numpy_generator(root, "parents", label).permutation(rows)
     return shuffled[np.arange(count) % len(shuffled)]

@@ -42,7 +42,7 @@ def export(opened: OpenGenerator, form: Format, file: Path) -> float:
     family = opened.latent_family("exported")
     decoder = Decoder(family, opened.networks).eval()
     z = latents(range(_CHECKED), family.num_latents(opened.spec), torch.device("cpu"))
-    labels = torch.arange(_CHECKED) % len(opened.classes)
+    labels = torch.arange(_CHECKED) % opened.num_conditions
     expected = decode(opened, opened.networks, z, labels)
     content = _WRITERS[form](decoder, z, labels)
     found = _RUNNERS[form](content, z, labels)

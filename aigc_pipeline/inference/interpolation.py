@@ -25,8 +25,8 @@ def interpolate(
     Raises:
         ConfigError: on an unknown class, a family without one latent or class embedding, or samples that make no picture.
     """
-    family, label = opened.latent_family("interpolated"), opened.label_of(class_name)
-    target = opened.label_of(to_class) if to_class is not None else label
+    family, label = opened.latent_family("interpolated"), opened.told_of(class_name)
+    target = opened.told_of(to_class) if to_class is not None else label
     shares = torch.linspace(0, 1, steps)
     made = []
     for row in range(rows):

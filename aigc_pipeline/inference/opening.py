@@ -14,6 +14,7 @@ from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.generators import Generator, built_in, parse_generator
 from aigc_pipeline.generators.base import LatentFamily
+from aigc_pipeline.generators.conditions import Conditions, conditions_of
 from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.generators.weights import load_networks
@@ -44,6 +45,25 @@ class OpenGenerator:
         """Class names by label."""
         return self.checkpoint.classes
 
+    @property
+    def conditions(self) -> Conditions | None:
+        """What the networks are told; None: the class."""
+        return conditions_of(self.checkpoint)
+
+    @property
+    def num_conditions(self) -> int:
+        """Rows of the networks' tables."""
+        return len(self.conditions or self.classes)
+
+    def told_of(self, class_name: str) -> int:
+        """Return what the networks are told about a typical sample of a class: its most frequent condition.
+
+        Raises:
+            ConfigError: if the checkpoint does not know it.
+        """
+        label = self.label_of(class_name)
+        return self.conditions.largest(label) if self.conditions else label
+
     def label_of(self, class_name: str) -> int:
         """Return the label of a class.
 
@@ -69,7 +89,7 @@ class OpenGenerator:
             raise ConfigError(msg)
         none = modality_of(self.spec).from_tensor(torch.zeros(0, *self.spec.shape), self.spec)
         empty = LabelledCells([], np.zeros(0, np.int64), none)
-        return Synthesizer(self.family, self.networks, self.spec, empty, frozenset(), self.device)
+        return Synthesizer(self.family, self.networks, self.spec, empty, frozenset(), self.device, self.conditions)
 
     def latent_family(self, purpose: str) -> LatentFamily:
         """Return the family as a function of one latent.
@@ -97,7 +117,7 @@ def open_generator(place: Path, device: torch.device, truncation: float = 1.0) -
     checkpoint = Checkpoint.load(folder / "record.json")
     family = parse_generator((folder / SETTINGS).read_bytes())
     networks = load_networks(
-        family, folder / CHECKPOINT_WEIGHTS, spec=checkpoint.spec, num_classes=len(checkpoint.classes),
+        family, folder / CHECKPOINT_WEIGHTS, spec=checkpoint.spec, num_classes=len(checkpoint.conditions or checkpoint.classes),
         sha256=checkpoint.weights_sha256, device=device,
     )  # fmt: skip
     opened = OpenGenerator(family, networks, checkpoint, folder, device)

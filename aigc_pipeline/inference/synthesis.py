@@ -10,7 +10,9 @@ import torch
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.reporting import Reporter
 from aigc_pipeline.core.samples import synthetic_id
-from aigc_pipeline.generators.synthesis import CHUNK_SIZE
+from aigc_pipeline.data.loader import Attributes
+from aigc_pipeline.generators.conditions import as_json
+from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Order
 from aigc_pipeline.inference.opening import OpenGenerator
 from aigc_pipeline.modalities import modality_of
 
@@ -26,13 +28,18 @@ def synthesize(
     seed: int,
     precision: torch.dtype,
     reporter: Reporter,
+    attributes: Attributes | None = None,
 ) -> Path:
     """Write `counts[name]` samples of each class into `out` and return the table.
 
     Sample i of a class is the same whatever the counts are. Pictures become files, points stay in the table.
 
+    Args:
+        attributes: what the generator is told beside the class; None leaves the mix of the training samples.
+
     Raises:
-        ConfigError: on an unknown class, a count below 1, or a folder that has such a table already.
+        ConfigError: on an unknown class, a count below 1, attributes that the generator was never told of a class, or
+            a folder that has such a table already.
     """
     table_file = out / TABLE
     if table_file.exists():
@@ -43,7 +50,9 @@ def synthesize(
         raise ConfigError(msg)
     wanted = {opened.label_of(name): count for name, count in counts.items()}
     synthesizer, modality = opened.synthesizer(), modality_of(opened.spec)
-    orders = synthesizer.orders(wanted, "sample", root=seed)
+    if attributes:
+        _refuse_untold(opened, wanted, attributes)
+    orders = synthesizer.orders(wanted, "sample", root=seed, attributes=attributes)
     out.mkdir(parents=True, exist_ok=True)
     parts: list[pa.Table] = []
     for start in range(0, len(orders), _PART):
@@ -61,6 +70,7 @@ def synthesize(
             "file_name": pa.array(files, pa.string()),
             "label": pa.array([order.label for order in part], pa.int64()),
             "class_name": pa.array(names),
+            "condition": pa.array([_condition(opened, order) for order in part], pa.string()),
             "seed": pa.array([order.seed for order in part], pa.int64()),
             "chunk_size": pa.array([CHUNK_SIZE] * len(part), pa.int32()),
             "generator": pa.array([opened.family.kind] * len(part)),
@@ -71,6 +81,20 @@ def synthesize(
         reporter.progress("synthesize", start + len(part), len(orders))
     pq.write_table(pa.concat_tables(parts), table_file)
     return table_file
+
+
+def _refuse_untold(opened: OpenGenerator, wanted: Mapping[int, int], attributes: Attributes) -> None:
+    known = opened.conditions
+    for label in wanted:
+        if known is None or not len(known.of_class(label, attributes)):
+            asked = ", ".join(f"{name}={value}" for name, value in attributes.items())
+            told = known.describe() if known else "no attributes"
+            msg = f"the generator was never told {asked} of class '{opened.classes[label]}'. It was told {told}."
+            raise ConfigError(msg)
+
+
+def _condition(opened: OpenGenerator, order: Order) -> str | None:
+    return as_json(opened.conditions.rows[order.condition]) if opened.conditions else None
 
 
 def _write(contents: list[bytes] | None, ids: list[str], out: Path, folder: str, suffix: str) -> list[str | None]:

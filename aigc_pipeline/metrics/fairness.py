@@ -1,7 +1,7 @@
 """Who gains and who is left out: acceptance by the filter and recall on test, per class and per metadata attribute.
 
-A candidate has no attribute of its own. It takes that of its nearest real training sample, a varied one that of its
-parent. Groups are looked at one by one: neither the interval nor the standard errors are corrected for their number.
+A candidate has the attributes that its generator was told; else those of its nearest real training sample, a varied one
+those of its parent. Groups are looked at one by one: neither the interval nor the standard errors are corrected for their number.
 """
 
 import json
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aigc_pipeline.data.loader import Attributes
 from aigc_pipeline.metrics.memorisation import wilson_interval
 from aigc_pipeline.metrics.verdict import paired_difference
 from aigc_pipeline.records import GroupOutcome
@@ -27,17 +28,7 @@ _PASSED = (None, "class_quota", "not_chosen")
 _MIN_SHARE = 0.8  # the four-fifths rule of the US Uniform Guidelines on Employee Selection (1978), §4D
 _MAX_ERRORS = 2.0
 _MIN_TEST = 10
-Attributes = Mapping[str, str]
 Correct = NDArray[np.bool_]
-
-
-def attributes_of(stored: pa.Table) -> list[Attributes]:
-    """Return each row's attributes, empty where there are none.
-
-    Args:
-        stored: a role's table; column `attributes` holds JSON or null.
-    """
-    return [json.loads(text) if text else {} for text in stored["attributes"].to_pylist()]
 
 
 def group_outcomes(
@@ -56,7 +47,7 @@ def group_outcomes(
     are refused. A column whose values are nearly all different names samples, not groups, and is left out.
 
     Args:
-        candidates: columns `label`, `origin`, `parent_ids`, `nearest_train_id`, `reject_reason`.
+        candidates: columns `label`, `origin`, `parent_ids`, `nearest_train_id`, `reject_reason`, and `condition` if any.
         train_attributes: sample id of a training sample to its attributes; ids without attributes may be missing.
         test_attributes: attributes per test item.
         test_labels: class index per test item, `[items]`.
@@ -69,7 +60,10 @@ def group_outcomes(
         _outcome(CLASS, name, filtered, candidates["label"].to_numpy() == k, tested, test_labels == k)
         for k, name in enumerate(class_names)
     ]
-    own = [train_attributes.get(sample_id or "", {}) for sample_id in _model_ids(candidates)]
+    own = [
+        {**train_attributes.get(sample_id or "", {}), **told}
+        for sample_id, told in zip(_model_ids(candidates), _told(candidates), strict=True)
+    ]
     for attribute in sorted({name for each in (*own, *test_attributes) for name in each}):
         made = [each.get(attribute) for each in own]
         seen = [each.get(attribute) for each in test_attributes]
@@ -86,6 +80,13 @@ def _model_ids(candidates: pa.Table) -> list[str | None]:
     """Return whose attributes a candidate takes: its first parent's, or its nearest training sample's."""
     parents, nearest = candidates["parent_ids"].to_pylist(), candidates["nearest_train_id"].to_pylist()
     return [ids[0] if ids else near for ids, near in zip(parents, nearest, strict=True)]
+
+
+def _told(candidates: pa.Table) -> list[Attributes]:
+    """Return the attributes that the generator was told about each candidate."""
+    if "condition" not in candidates.column_names:
+        return [{}] * len(candidates)
+    return [json.loads(text) if text else {} for text in candidates["condition"].to_pylist()]
 
 
 def _groups(sizes: Counter[str | None]) -> Iterator[tuple[str, frozenset[str]]]:

@@ -11,11 +11,12 @@ from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.samples import synthetic_id
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.shards import Shard, plan_shards, shard_file, write_table
+from aigc_pipeline.generators.conditions import as_json
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Order, Synthesizer
 from aigc_pipeline.loading import open_synthesizer
 from aigc_pipeline.records import CandidateSet, Checkpoint, DatasetSplits, Judge, SynthesisPlan
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 _SHARD_ROWS = 8 * CHUNK_SIZE
 _SAFETY_DEVIATIONS = 2.0
 
@@ -109,6 +110,15 @@ def _table(
             "parent_ids": pa.array(parents, pa.list_(pa.field("item", pa.string()))),
             "parent_row": pa.array([order.parent for order in orders], pa.int64()),
             "transform": pa.array(transforms, pa.string()),
+            "condition": pa.array([_condition(synthesizer, order) for order in orders], pa.string()),
             "cell": cells,
         }
     )
+
+
+def _condition(synthesizer: Synthesizer, order: Order) -> str | None:
+    """Return the attributes that the networks were told about a generated sample."""
+    conditions = synthesizer.conditions
+    if conditions is None or order.origin == "classic":
+        return None
+    return as_json(conditions.rows[order.condition])

@@ -7,11 +7,11 @@ from pydantic import Field
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.strict import digest_of
-from aigc_pipeline.data.loader import load_cells
 from aigc_pipeline.features.history import has_hardly_grown, write_ids
 from aigc_pipeline.fitting.fit import fit
 from aigc_pipeline.fitting.peers import fit_together
 from aigc_pipeline.fitting.settings import FitSettings
+from aigc_pipeline.fitting.told import Told
 from aigc_pipeline.generators import dump_generator
 from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, SynthesisPlan
@@ -40,7 +40,8 @@ def train(
         TrainingDivergedError: where training cannot be saved; names the last good checkpoint.
         CheckpointError: if the warm start does not fit.
     """
-    ids = load_cells(context.files_of(splits) / "train.arrow").ids
+    told = Told.read(context, splits, config.condition_on)
+    ids, conditions = told.train.ids, told.conditions
     settings = f"{STAGE_VERSION} {config.what_shapes_the_weights()} {splits.spec.model_dump_json()} {splits.classes} {context.seed}"
     if (previous := _reusable(context, config, settings, ids)) is not None:
         return previous
@@ -53,7 +54,7 @@ def train(
     sha256 = outcome.weights_sha256
     return context.record(
         Checkpoint,
-        fingerprint=digest_of([sha256, digest_of(generator), splits.spec.model_dump(mode="json"), splits.classes]),
+        fingerprint=digest_of([sha256, digest_of(generator), splits.spec.model_dump(mode="json"), told.names]),
         family=config.generator.kind,
         spec=splits.spec,
         classes=splits.classes,
@@ -61,6 +62,8 @@ def train(
         best_samples_seen=outcome.best_samples_seen,
         seconds=outcome.seconds,
         events=outcome.events,
+        condition_on=config.condition_on,
+        conditions=conditions.rows if conditions else (),
         num_threads=torch.get_num_threads(),
         weights_sha256=sha256,
         trained_on=len(ids),

@@ -3,7 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from aigc_pipeline.metrics.fairness import MAX_GROUPS, OTHER, attributes_of, group_outcomes
+from aigc_pipeline.data.loader import attributes_of
+from aigc_pipeline.metrics.fairness import MAX_GROUPS, OTHER, group_outcomes
 
 CLASSES = ("cat", "dog")
 
