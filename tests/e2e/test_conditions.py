@@ -81,7 +81,7 @@ def test_generated_rows_say_what_they_were_told_and_show_it(workspace):
 
 def test_the_report_counts_candidates_by_what_they_were_told(workspace):
     metrics = json.loads((resolve(workspace) / "metrics.json").read_text())
-    groups = {group["group"] for group in metrics["groups"] if group["attribute"] == "mirrored"}
+    groups = {group["group"] for group in metrics["EvalReport"]["groups"] if group["attribute"] == "mirrored"}
 
     assert groups == {"yes", "no"}
 
