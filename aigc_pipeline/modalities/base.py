@@ -45,8 +45,10 @@ class Modality(Protocol[S]):
         """Decode fully; return facts (they become ledger columns) or the reason why not."""
         ...
 
-    def fit(self, facts: pa.Table, *, size: int | None = None, symmetries: tuple[str, ...] = ()) -> S:
-        """Choose the spec from the facts of the training split alone; `size` and `symmetries` are the user's word."""
+    def fit(
+        self, facts: pa.Table, *, size: int | None = None, symmetries: tuple[str, ...] = (), keep_alpha: bool = False
+    ) -> S:
+        """Choose the spec from the facts of the training split alone; the rest is the user's word."""
         ...
 
     def decode(self, contents: Sequence[bytes], spec: S) -> pa.Array:

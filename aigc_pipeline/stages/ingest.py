@@ -17,7 +17,7 @@ from aigc_pipeline.modalities import MODALITIES, Facts, Modality, Reject
 from aigc_pipeline.records import RawDataset, SourceListing
 from aigc_pipeline.sources import AnySource
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 _SHARD_ROWS = 4_096
 
 

@@ -48,6 +48,8 @@ class SplitConfig(Settings):
     """Side of a sample; None lets the modality choose from the training role."""
     symmetries: tuple[str, ...] = ()
     """Mirrorings that do not change the label; none unless you say so (a mirrored 2 is a bug)."""
+    keep_alpha: bool = False
+    """Make transparency a channel, where pictures have it; otherwise it shows white."""
 
 
 def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: CleanDataset) -> DatasetSplits:
@@ -98,7 +100,10 @@ def _spec(context: Context, config: SplitConfig, cleaned: CleanDataset, train: p
 
     A spec that moved with every new file would invalidate every checkpoint.
     """
-    ids, settings = train["sample_id"].to_pylist(), f"{config.size} {config.symmetries} {cleaned.modality}"
+    ids, settings = (
+        train["sample_id"].to_pylist(),
+        f"{config.size} {config.symmetries} {config.keep_alpha} {cleaned.modality}",
+    )
     (context.out / _SETTINGS).write_text(settings)
     if (previous := context.previous(DatasetSplits)) is not None:
         folder = context.files_of(previous)
@@ -106,7 +111,9 @@ def _spec(context: Context, config: SplitConfig, cleaned: CleanDataset, train: p
             copy_ids(folder, context.out)
             return previous.spec
     write_ids(context.out, ids)
-    spec: AnySpec = MODALITIES[cleaned.modality].fit(train, size=config.size, symmetries=config.symmetries)
+    spec: AnySpec = MODALITIES[cleaned.modality].fit(
+        train, size=config.size, symmetries=config.symmetries, keep_alpha=config.keep_alpha
+    )
     return spec
 
 

@@ -1,4 +1,4 @@
-"""Picture files to upright 8-bit grey or RGB. Whatever a file hides or clips by default is made explicit here.
+"""Picture files to upright 8-bit grey or RGB, with alpha if asked for. Whatever a file hides or clips by default is made explicit here.
 
 A file is decoded in full (`Image.verify` accepts a JPEG that was cut in half) and from an allow-list of formats (Pillow
 registers 43 openers). It deliberately never sets `ImageFile.LOAD_TRUNCATED_IMAGES`, which is global to the process and
@@ -28,6 +28,7 @@ MAX_PIXELS = 64_000_000  # Pillow itself warns at 89 MP and refuses at 179 MP: 1
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, IndexError)
 _ACCEPT_ERRORS = (SyntaxError, TypeError, struct.error, IndexError)  # the four that `Image.open` swallows, too
 
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _UPRIGHT: dict[int, Transpose] = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -41,17 +42,20 @@ _UPRIGHT: dict[int, Transpose] = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded file: upright pixels of mode L or RGB, and what the file itself was."""
+    """A decoded file: upright pixels of mode L or RGB (LA or RGBA where alpha is kept), and what the file itself was."""
 
     pixels: Image.Image
+    has_alpha: bool
+    """The file has transparency, kept or not."""
     file_mode: str
     file_format: str
 
 
-def read_picture(content: bytes) -> Picture | Reject:
+def read_picture(content: bytes, *, keep_alpha: bool = False) -> Picture | Reject:
     """Decode a file in full, or return why it cannot be used.
 
-    An animation gives its first frame, transparency shows white, and more than 8 bits are scaled down linearly.
+    An animation gives its first frame, and more than 8 bits are scaled down linearly. Transparency shows white, unless
+    `keep_alpha` makes it a channel.
     """
     if not content:
         return Reject("zero_byte", "the file is empty")
@@ -59,7 +63,7 @@ def read_picture(content: bytes) -> Picture | Reject:
         warnings.simplefilter("ignore", UserWarning)  # odd metadata; pixels that are affected raise
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return _decoded(content)
+            return _decoded(content, keep_alpha=keep_alpha)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
             return Reject("decompression_bomb", str(err))
         except UnidentifiedImageError:
@@ -71,14 +75,18 @@ def read_picture(content: bytes) -> Picture | Reject:
 def fit_picture(image: Image.Image, *, height: int, width: int, channels: int) -> NDArray[np.uint8]:
     """Return the centre of the picture at the target size as `[height, width, channels]`.
 
-    Pixels of a picture that has the target size already are returned as they are.
+    Pixels of a picture that has the target size already are returned as they are; but whatever is fully transparent
+    is white, so that colours which nobody sees are nothing to learn.
     """
-    image = image.convert("L" if channels == 1 else "RGB")
+    image = image.convert(_MODES[channels])
     fitted = ImageOps.fit(image, (width, height), method=Resampling.LANCZOS)
-    return np.asarray(fitted).reshape(height, width, channels)
+    pixels = np.array(fitted).reshape(height, width, channels)
+    if channels in {2, 4}:
+        pixels[pixels[..., -1] == 0, :-1] = 255
+    return pixels
 
 
-def _decoded(content: bytes) -> Picture | Reject:
+def _decoded(content: bytes, *, keep_alpha: bool) -> Picture | Reject:
     with Image.open(BytesIO(content), formats=ALLOWED_FORMATS) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
@@ -87,7 +95,8 @@ def _decoded(content: bytes) -> Picture | Reject:
             return Reject("corrupt", f"the header announces {width} x {height} px")
         file_mode, file_format = image.mode, str(image.format)
         image.load()
-        return Picture(_upright(_eight_bit(image), image), file_mode, file_format)
+        pixels = _eight_bit(image, keep_alpha=keep_alpha)
+        return Picture(_upright(pixels, image), image.has_transparency_data, file_mode, file_format)
 
 
 def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
@@ -99,8 +108,8 @@ def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
     return pixels if method is None else pixels.transpose(method)
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Return the picture as L or RGB. Deep modes come first: Pillow's own conversion clips them to 255."""
+def _eight_bit(image: Image.Image, *, keep_alpha: bool) -> Image.Image:
+    """Return the picture as L or RGB, or with alpha. Deep modes come first: Pillow's own conversion clips them to 255."""
     if image.mode.startswith("I;16"):
         return _scaled(np.asarray(image), low=0, high=2**16 - 1)
     if image.mode == "I":
@@ -113,7 +122,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
             raise ValueError(msg)
         return _scaled(values, low=float(values.min()), high=float(values.max()))
     if image.has_transparency_data:
-        return _on_white(image)
+        return image.convert("LA" if image.mode == "LA" else "RGBA") if keep_alpha else _on_white(image)
     return image.convert("L" if image.mode in {"1", "L"} else "RGB")
 
 

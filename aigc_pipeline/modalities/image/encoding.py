@@ -14,7 +14,7 @@ _WHITE = 255
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return one picture, `[h, w]`, `[h, w, 1]` or `[h, w, 3]`, as a PNG file."""
+    """Return one picture, `[h, w]` or `[h, w, 1 to 4]`, as a PNG file."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
     buffer = BytesIO()
     image.save(buffer, "PNG", compress_level=1, optimize=False)

@@ -1,7 +1,7 @@
 """The `image` modality: the verbs, each a few lines over `decoding`, `encoding`, `views`, `variation` and `network`."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,10 @@ from aigc_pipeline.modalities.image.views import shifted_views
 
 _MIN_FITTED_PX, _MAX_FITTED_PX = 8, 64
 _MAX_SIZE_PX = 256
+_CHANNELS: dict[tuple[bool, bool], Literal[1, 2, 3, 4]] = {
+    (True, False): 1, (True, True): 2, (False, False): 3, (False, True): 4,
+}  # fmt: skip
+"""By whether pictures are grey and whether they have alpha."""
 
 
 class ImageModality:
@@ -37,7 +41,7 @@ class ImageModality:
     tolerance: ClassVar[float] = 1 / 255
 
     def inspect(self, content: bytes) -> Facts | Reject:
-        """Decode fully; return size, mode, format, whether it is grey, and mean and deviation of its luma (0..255)."""
+        """Decode fully; return size, mode, format, whether it is grey or has alpha, and mean and deviation of luma (0..255)."""
         picture = read_picture(content)
         if isinstance(picture, Reject):
             return picture
@@ -48,12 +52,17 @@ class ImageModality:
             "mode": picture.file_mode,
             "format": picture.file_format,
             "is_grey": _is_grey(picture.pixels),
+            "has_alpha": picture.has_alpha,
             "luma_mean": mean,
             "luma_std": std,
         }
 
-    def fit(self, facts: pa.Table, *, size: int | None = None, symmetries: tuple[str, ...] = ()) -> ImageSpec:
+    def fit(
+        self, facts: pa.Table, *, size: int | None = None, symmetries: tuple[str, ...] = (), keep_alpha: bool = False
+    ) -> ImageSpec:
         """Choose a square of the power of two nearest to the median short side, grey when every picture is.
+
+        With `keep_alpha`, transparency is a channel where any picture has it.
 
         Raises:
             ConfigError: if `size` is outside 8..256 or a symmetry is unknown.
@@ -66,10 +75,12 @@ class ImageModality:
             msg = "there is no picture to choose the size from; the training split is empty"
             raise DataError(msg)
         side = _side_from(facts) if size is None else _checked(size)
+        is_grey = all(facts["is_grey"].to_pylist())
+        has_alpha = keep_alpha and any(facts["has_alpha"].to_pylist())
         return ImageSpec(
             height=side,
             width=side,
-            channels=1 if all(facts["is_grey"].to_pylist()) else 3,
+            channels=_CHANNELS[is_grey, has_alpha],
             symmetries=tuple(symmetry for symmetry in SYMMETRIES if symmetry in symmetries),
         )
 
@@ -81,7 +92,7 @@ class ImageModality:
         """
         pixels = np.empty((len(contents), *spec.cell_shape), np.uint8)
         for index, content in enumerate(contents):
-            picture = read_picture(content)
+            picture = read_picture(content, keep_alpha=spec.has_alpha)
             if isinstance(picture, Reject):
                 msg = f"picture {index} of {len(contents)} cannot be decoded: {picture.message}. Run ingest again."
                 raise DataError(msg)

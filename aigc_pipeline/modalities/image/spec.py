@@ -1,4 +1,4 @@
-"""The spec of a picture: its size, grey or RGB, and the mirrorings that leave its label true."""
+"""The spec of a picture: its size, its channels, and the mirrorings that leave its label true."""
 
 from typing import Literal, get_args
 
@@ -16,8 +16,14 @@ class ImageSpec(SampleSpec):
     kind: Literal["image"] = "image"
     height: int = Field(ge=1)
     width: int = Field(ge=1)
-    channels: Literal[1, 3]
+    channels: Literal[1, 2, 3, 4]
+    """Grey, grey and alpha, RGB, RGB and alpha."""
     symmetries: tuple[Symmetry, ...] = ()
+
+    @property
+    def has_alpha(self) -> bool:
+        """True where transparency is a channel."""
+        return self.channels in {2, 4}
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -35,7 +35,14 @@ class VectorModality:
             return Reject("not_finite", "the vector holds NaN or infinity")
         return {"num_values": len(values), "sum_squares": float(np.square(values, dtype=np.float64).sum())}
 
-    def fit(self, facts: pa.Table, *, size: int | None = None, symmetries: tuple[str, ...] = ()) -> VectorSpec:  # noqa: ARG002 - points have neither
+    def fit(
+        self,
+        facts: pa.Table,
+        *,
+        size: int | None = None,  # noqa: ARG002 - points have nothing of the kind
+        symmetries: tuple[str, ...] = (),  # noqa: ARG002
+        keep_alpha: bool = False,  # noqa: ARG002
+    ) -> VectorSpec:
         """Take the commonest length and the root-mean-square value of the training split."""
         lengths = facts["num_values"].to_numpy()
         num_values = int(np.bincount(lengths).argmax())

@@ -31,9 +31,14 @@ def random_pixels(spec: ImageSpec, num_samples: int = 3, seed: int = 0) -> NDArr
     return np.random.default_rng(seed).integers(0, 256, (num_samples, *spec.cell_shape), dtype=np.uint8)
 
 
-def facts(sides: list[tuple[int, int]], *, is_grey: bool = True) -> pa.Table:
+def facts(sides: list[tuple[int, int]], *, is_grey: bool = True, has_alpha: bool = False) -> pa.Table:
     return pa.table(
-        {"width": [w for w, _ in sides], "height": [h for _, h in sides], "is_grey": [is_grey] * len(sides)}
+        {
+            "width": [w for w, _ in sides],
+            "height": [h for _, h in sides],
+            "is_grey": [is_grey] * len(sides),
+            "has_alpha": [has_alpha] * len(sides),
+        }
     )
 
 
@@ -55,6 +60,7 @@ def test_inspect_reports_size_and_luma() -> None:
         "mode": "L",
         "format": "PNG",
         "is_grey": True,
+        "has_alpha": False,
         "luma_mean": 100.0,
         "luma_std": 100.0,
     }
@@ -298,3 +304,46 @@ def test_spec_survives_json() -> None:
     spec = ImageSpec(height=8, width=8, channels=3, symmetries=("vertical",))
 
     assert ImageSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+@pytest.mark.parametrize(("is_grey", "channels"), [(True, 2), (False, 4)])
+def test_alpha_is_a_channel_where_it_is_asked_for_and_there(is_grey, channels) -> None:
+    seen = facts([(8, 8)], is_grey=is_grey, has_alpha=True)
+
+    assert MODALITY.fit(seen, keep_alpha=True).channels == channels
+    assert MODALITY.fit(seen).channels == channels - 1
+    assert MODALITY.fit(facts([(8, 8)], is_grey=is_grey), keep_alpha=True).channels == channels - 1
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_pictures_with_alpha_come_back_from_their_files(channels) -> None:
+    spec = ImageSpec(height=8, width=8, channels=channels)
+    pixels = random_pixels(spec)
+    pixels[..., -1] = pixels[..., -1].clip(1)
+    cells = cells_from_numpy(pixels)
+    files = MODALITY.encode(cells, spec)
+
+    assert files is not None
+    assert MODALITY.decode(files, spec).equals(cells)
+    assert MODALITY.from_tensor(MODALITY.to_tensor(cells, spec), spec).equals(cells)
+    assert Image.open(BytesIO(MODALITY.grid(cells, spec, 2) or b"")).mode == {2: "LA", 4: "RGBA"}[channels]
+
+
+def test_colour_that_nobody_sees_is_white_and_opaque_pictures_are_opaque() -> None:
+    hidden = np.zeros((8, 8, 4), np.uint8)
+    hidden[:, 4:] = [10, 20, 30, 255]
+    spec = ImageSpec(height=8, width=8, channels=4)
+    cells = MODALITY.decode([png_of(hidden), png_of(hidden[:, :, :3])], spec)
+    first, second = np.array(cells.to_pylist(), np.uint8).reshape(2, 8, 8, 4)
+
+    assert first[0, 0].tolist() == [255, 255, 255, 0]
+    assert first[0, 7].tolist() == [10, 20, 30, 255]
+    assert (second[..., 3] == 255).all()
+
+
+def test_alpha_is_a_fact_though_the_facts_look_at_the_picture_on_white() -> None:
+    found = MODALITY.inspect(png_of(np.zeros((4, 4, 4), np.uint8)))
+
+    assert isinstance(found, dict)
+    assert found["has_alpha"] is True
+    assert found["luma_mean"] == 255.0
