@@ -34,6 +34,7 @@ from aigc_pipeline.generators.losses import LOSSES
 from aigc_pipeline.generators.r3gan import R3GAN
 from aigc_pipeline.generators.weights import compile_networks, place
 from aigc_pipeline.modalities import ImageSpec
+from aigc_pipeline.training.devices import keep_freed_memory
 from aigc_pipeline.training.loop import LoopSettings, Phase, TrainingData, train
 from aigc_pipeline.training.samplers import ClassPower
 from aigc_pipeline.training.schedule import constant
@@ -238,6 +239,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # of this process: the peers gain by it, too
     card = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
     dcgan = {
         "peer": peer_dcgan(arguments.examples, device),
