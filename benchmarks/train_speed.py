@@ -3,7 +3,8 @@
 DCGAN: the classes and the loop body of the PyTorch examples' `dcgan/main.py`, read from a checkout at run time, against
 the same two networks in our loop. R3GAN: the authors' networks and trainer, from a checkout, against our `r3gan` with
 the `resnext` backbone of the same widths. On a CPU their custom operators take their reference versions. Data is random
-and in memory; only steps are timed. Both sides compute in float32, but for the row `bfloat16` (our
+and in memory; only steps are timed. Each side runs in a process of its own, as its users run it; one more row gives the
+authors' code the allocator setting that our train stage makes. Both sides compute in float32, but for the row `bfloat16` (our
 `runtime.precision=bfloat16`, which the example's script does not offer). Rounds alternate; a ratio is the median over rounds.
 
     git clone https://github.com/pytorch/examples; git clone https://github.com/brownvc/R3GAN
@@ -17,12 +18,16 @@ import ast
 import contextlib
 import io
 import json
+import multiprocessing
 import platform
 import statistics
 import sys
 import time
 import types
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -195,18 +200,48 @@ def our_r3gan(size: str, device: torch.device, *, is_compiled: bool) -> Steps:
     return looping(networks, family.phases(spec, NUM_IMAGES), R3GAN_PX, R3GAN_BATCH, device)
 
 
-def speeds(sides: Mapping[str, Steps], batch_size: int, num_steps: int, num_rounds: int) -> dict[str, list[float]]:
-    """Return images per second per round; rounds alternate between the sides."""
-    for steps in sides.values():
-        steps(2)
+@dataclass(frozen=True)
+class Side:
+    """One of those compared, in a process of its own, as its users run it."""
+
+    make: Callable[[], Steps]
+    keeps_memory: bool
+    """Our training stage tells glibc to keep what is freed; the peers' scripts do not."""
+
+
+def serve(pipe: Connection, side: Side, num_threads: int) -> None:
+    """Build one side, then answer each number of steps with the seconds they took; 0 ends it."""
+    torch.set_num_threads(num_threads)
+    if side.keeps_memory:
+        keep_freed_memory()
+    steps = side.make()
+    steps(2)
+    pipe.send(0.0)
+    while num_steps := pipe.recv():
+        started = time.monotonic()
+        steps(num_steps)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        pipe.send(time.monotonic() - started)
+
+
+def speeds(
+    sides: Mapping[str, Side], batch_size: int, num_steps: int, num_rounds: int, num_threads: int
+) -> dict[str, list[float]]:
+    """Return images per second per round; rounds alternate between the sides, only one of which works at a time."""
+    spawn = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    for name, side in sides.items():
+        pipes[name], theirs = spawn.Pipe()
+        spawn.Process(target=serve, args=(theirs, side, num_threads), daemon=True).start()
+        pipes[name].recv()
     found: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(num_rounds):
-        for name, steps in sides.items():
-            started = time.monotonic()
-            steps(num_steps)
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            found[name].append(num_steps * batch_size / (time.monotonic() - started))
+        for name, pipe in pipes.items():
+            pipe.send(num_steps)
+            found[name].append(num_steps * batch_size / pipe.recv())
+    for pipe in pipes.values():
+        pipe.send(0)
     return found
 
 
@@ -219,7 +254,7 @@ def report(name: str, found: Mapping[str, list[float]]) -> dict[str, object]:
             ratios = [ours / theirs for ours, theirs in zip(values, peer, strict=True)]
             row[f"ratio_{side}"] = [min(ratios), statistics.median(ratios), max(ratios)]
             print(
-                f"{name:6} {side:9} {statistics.median(values):8.1f} images/s, peer {statistics.median(peer):8.1f}: "
+                f"{name:6} {side:20} {statistics.median(values):8.1f} images/s, peer {statistics.median(peer):8.1f}: "
                 f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f}; goal {GOALS[name]})"
             )
     return row
@@ -237,26 +272,26 @@ def main() -> None:
     parser.add_argument("--size", choices=tuple(R3GAN_WIDTHS), default="small")
     parser.add_argument("--compiled", action="store_true", help="also time our compiled networks")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
-    if device.type == "cpu":
-        keep_freed_memory()  # of this process: the peers gain by it, too
     card = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
+    examples, authors, size = arguments.examples, arguments.r3gan, arguments.size
     dcgan = {
-        "peer": peer_dcgan(arguments.examples, device),
-        "ours": our_dcgan(arguments.examples, device),
-        "bfloat16": our_dcgan(arguments.examples, device, torch.bfloat16),
+        "peer": Side(partial(peer_dcgan, examples, device), keeps_memory=False),
+        "ours": Side(partial(our_dcgan, examples, device), keeps_memory=True),
+        "bfloat16": Side(partial(our_dcgan, examples, device, torch.bfloat16), keeps_memory=True),
     }
     r3gan = {
-        "peer": peer_r3gan(arguments.r3gan, arguments.size, device),
-        "ours": our_r3gan(arguments.size, device, is_compiled=False),
+        "peer": Side(partial(peer_r3gan, authors, size, device), keeps_memory=False),
+        "peer, our allocator": Side(partial(peer_r3gan, authors, size, device), keeps_memory=True),
+        "ours": Side(partial(our_r3gan, size, device, is_compiled=False), keeps_memory=True),
     }
     if arguments.compiled:
-        r3gan["compiled"] = our_r3gan(arguments.size, device, is_compiled=True)
+        r3gan["compiled"] = Side(partial(our_r3gan, size, device, is_compiled=True), keeps_memory=True)
+    rest = arguments.steps, arguments.rounds, arguments.threads
     result = {
-        "device": card, "threads": arguments.threads, "torch": torch.__version__, "size": arguments.size,
-        "dcgan": report("dcgan", speeds(dcgan, DCGAN_BATCH, arguments.steps, arguments.rounds)),
-        "r3gan": report("r3gan", speeds(r3gan, R3GAN_BATCH, arguments.steps, arguments.rounds)),
+        "device": card, "threads": arguments.threads, "torch": torch.__version__, "size": size,
+        "dcgan": report("dcgan", speeds(dcgan, DCGAN_BATCH, *rest)),
+        "r3gan": report("r3gan", speeds(r3gan, R3GAN_BATCH, *rest)),
     }  # fmt: skip
     RESULT.write_text(json.dumps(result, indent=1))
 

@@ -60,8 +60,8 @@ def training_device(runtime: RuntimeConfig, team: Team) -> torch.device:
 def keep_freed_memory() -> None:
     """Let glibc keep what tensors free, up to 2 GiB, instead of handing it back and fetching zeroed pages every step.
 
-    Blocks over 32 MiB are otherwise mapped anew each time: that took 40 % of a step of the `resnext` backbone at batch
-    256 (docs/LOG.md). Other C libraries are left alone, and so is one that you have set up by `MALLOC_*`.
+    Blocks over 32 MiB are otherwise mapped anew each time: that took a third of a step of the `resnext` backbone
+    (docs/LOG.md). Other C libraries are left alone, and so is one that you have set up by `MALLOC_*`.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return
