@@ -21,19 +21,19 @@ from aigc_pipeline.generators.weights_file import WeightsFile
 from aigc_pipeline.generators.wgan_gp import WGANGP
 
 AnyGenerator = Annotated[
-    Annotated[R3GAN, Tag("r3gan")]
+    Annotated[FlowMatching, Tag("flow_matching")]
+    | Annotated[R3GAN, Tag("r3gan")]
     | Annotated[DCGAN, Tag("dcgan")]
     | Annotated[MLPGAN, Tag("mlp_gan")]
     | Annotated[WGANGP, Tag("wgan_gp")]
     | Annotated[VAE, Tag("vae")]
-    | Annotated[FlowMatching, Tag("flow_matching")]
     | Annotated[Warp, Tag("warp")]
     | Annotated[WeightsFile, Tag("weights_file")]
     | Annotated[Classic, Tag("classic")]
     | Annotated[Installed, Tag("installed")],
     Discriminator(tag_of),
 ]
-_MEMBERS: tuple[type[Generator], ...] = (R3GAN, DCGAN, MLPGAN, WGANGP, VAE, FlowMatching, Warp, WeightsFile, Classic)
+_MEMBERS: tuple[type[Generator], ...] = (FlowMatching, R3GAN, DCGAN, MLPGAN, WGANGP, VAE, Warp, WeightsFile, Classic)
 """mypy proves that each meets the Protocol."""
 _ADAPTER: TypeAdapter[AnyGenerator] = TypeAdapter(AnyGenerator)
 
