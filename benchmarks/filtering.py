@@ -3,7 +3,7 @@
 A case is a data set, a family and a seed: a run up to `filter`, then sets of equal size out of the same candidates. The
 critic is read on test reals that nothing was fitted on, against fresh fakes. Nothing here is chosen by its outcome.
 
-    python benchmarks/filtering.py [--quick] [--mnist FOLDER] [--scale 4]     # about half an hour on a quiet core; resumes
+    python benchmarks/filtering.py [--quick] [--mnist FOLDER] [--scale 4] [--families ...]     # about half an hour on a quiet core; resumes
 
 At scale 1 generators are young, and a critic that separates them from real pictures refuses to filter: the table says
 for how many. A larger scale trains longer. Writes benchmarks/results/filtering.json. FOLDER has train/0 .. train/9.
@@ -48,7 +48,7 @@ from aigc_pipeline.scorers.health import measure
 from aigc_pipeline.stages.calibrate import CalibrateConfig
 
 RESULTS = Path(__file__).parent / "results"
-FAMILIES = ("r3gan", "dcgan")
+FAMILIES = ("flow_matching", "r3gan", "dcgan")
 NUM_SEEDS, CAS_SEEDS, FIDELITY_DRAWS = 5, 2, 3
 PUBLISHED_PER_CLASS, MIN_PER_CLASS = 100, 10
 CLASSES = [str(digit) for digit in range(10)]
@@ -99,7 +99,9 @@ def digits(name: str, *overrides: str) -> Dataset:
             pictures[each.class_name].append(each.content)
         return pictures
 
-    return Dataset(name, overrides, {"r3gan": 50_000, "dcgan": 100_000}, of_digits, everything)
+    return Dataset(
+        name, overrides, {"flow_matching": 100_000, "r3gan": 50_000, "dcgan": 100_000}, of_digits, everything
+    )
 
 
 def mnist(root: Path) -> Dataset:
@@ -128,7 +130,7 @@ def mnist(root: Path) -> Dataset:
     return Dataset(
         "mnist",
         ("split.size=16", "embed.encoder.total_samples=40000"),
-        {"r3gan": 120_000, "dcgan": 120_000},
+        {"flow_matching": 120_000, "r3gan": 120_000, "dcgan": 120_000},
         source,
         everything,
     )
@@ -380,6 +382,7 @@ def main() -> None:
     parser.add_argument("--mnist", type=Path)
     parser.add_argument("--scale", type=float, default=1.0, help="times as long trainings")
     parser.add_argument("--only", help="name of one data set")
+    parser.add_argument("--families", nargs="*", choices=FAMILIES, default=FAMILIES)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
@@ -396,7 +399,7 @@ def main() -> None:
     done = {(case["dataset"], case["family"], case["seed"]) for case in cases}
     for dataset in datasets:
         oracle_of = Oracle(dataset)
-        for family in FAMILIES:
+        for family in arguments.families:
             for seed in range(1 if arguments.quick else NUM_SEEDS):
                 if (dataset.name, family, seed) not in done and arguments.only in {None, dataset.name}:
                     cases.append(json.loads(json.dumps(ask(dataset, family, seed, arguments.scale, oracle_of))))
