@@ -26,9 +26,7 @@ class R3GAN(AdversarialFamily):
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image", "vector"})
     paper: ClassVar[str] = 'Huang et al. 2024, "The GAN is dead; long live the GAN!"'
-    choose_when: ClassVar[str] = (
-        "one network pass a sample, and a GPU with hours to train: a stable GAN."
-    )
+    choose_when: ClassVar[str] = "one network pass a sample, and a GPU with hours to train: a stable GAN."
 
     kind: Literal["r3gan"] = "r3gan"
     backbone: Backbone = "auto"

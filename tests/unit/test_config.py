@@ -32,7 +32,10 @@ def test_the_resolved_yaml_loads_to_an_equal_config(tmp_path):
         (["train.foo=1"], r"train\.foo: there is no such setting.*max_minutes"),
         (["train.max_minutes=-1"], r"train\.max_minutes.*greater than 0.*-1"),
         (["train.generator.kind=foo"], "there is no generator 'foo'. Built in: classic, dcgan, .*warp"),
-        (["train.generator.kind=dcgan"], "source yields vector samples. These fit: flow_matching, r3gan, mlp_gan, .*classic"),
+        (
+            ["train.generator.kind=dcgan"],
+            "source yields vector samples. These fit: flow_matching, r3gan, mlp_gan, .*classic",
+        ),
         (["nonsense"], "has no '='"),
         (["seed=2", "seed.deep=1"], "not a group of settings"),
     ],
