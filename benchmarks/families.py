@@ -1,13 +1,14 @@
 """Every generator family at the same wall-clock on the same core: what its samples are worth, and how like real ones.
 
-Each trains as the train stage would: a tenth of the training samples chooses the weights and, for families that adapt
+Each trains as the train stage would, looks at its samples paid from the same minutes: a tenth of the training samples chooses the weights and, for families that adapt
 it, the strength of augmentation; both are paid for out of the same time.
 
 CAS: accuracy on unseen reals of a network trained on 200 synthetic samples a class, mean of two trainings; the same
 from as many real samples stands beside it. Frechet distance, precision and recall in features of the `classifier`
 encoder fitted on the training split, synthetic against unseen reals at equal class mix.
 
-    python benchmarks/families.py [--mnist FOLDER] [--minutes 10] [--families r3gan dcgan ...] [--seeds 1] [--threads 2]
+    python benchmarks/families.py [--mnist FOLDER] [--only digits] [--minutes 10] [--families r3gan dcgan ...] [--seeds 1]
+        [--threads 2]
 
 FOLDER has train/0 .. train/9: 200 of each for training, 200 others of each as unseen. Resumes: a finished case is kept
 in benchmarks/results/families.jsonl. Writes benchmarks/results/families.json and prints the table.
@@ -190,9 +191,10 @@ def families(names: Sequence[str]) -> Iterator[Generator]:
             yield parse_generator({"kind": kind})
 
 
-def done() -> list[dict[str, object]]:
-    """Return the finished cases."""
-    return [json.loads(line) for line in CASES.read_text().splitlines()] if CASES.exists() else []
+def done(minutes: float) -> list[dict[str, object]]:
+    """Return the finished cases of so many minutes, and what real samples score."""
+    rows = [json.loads(line) for line in CASES.read_text().splitlines()] if CASES.exists() else []
+    return [row for row in rows if row.get("minutes", minutes) == minutes]
 
 
 def show(rows: Sequence[dict[str, object]]) -> None:
@@ -212,6 +214,7 @@ def main() -> None:
     """Measure what is not measured yet, then print everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path)
+    parser.add_argument("--only", choices=("digits", "mnist"))
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--families", nargs="*", default=[])
     parser.add_argument("--seeds", type=int, default=1)
@@ -219,15 +222,18 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for data in [digits(), *([mnist(arguments.mnist)] if arguments.mnist else [])]:
-        known = {(row["data"], row["family"], row["seed"]) for row in done()}
+        if arguments.only not in {None, data.name}:
+            continue
+        known = {(row["data"], row["family"], row["seed"]) for row in done(arguments.minutes)}
         tasks = [(family, seed) for seed in range(arguments.seeds) for family in families(arguments.families)]
         if (data.name, "real", 0) not in known:
             keep(real_row(data))
         for family, seed in tasks:
             if (data.name, family.kind, seed) not in known:
-                keep(measure(family, data, 60 * arguments.minutes, seed))
-    (RESULTS / "families.json").write_text(json.dumps(done(), indent=1))
-    show(done())
+                keep(measure(family, data, 60 * arguments.minutes, seed) | {"minutes": arguments.minutes})
+    rows = done(arguments.minutes)
+    (RESULTS / "families.json").write_text(json.dumps(rows, indent=1))
+    show(rows)
 
 
 def keep(row: dict[str, object]) -> None:
