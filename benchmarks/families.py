@@ -1,14 +1,16 @@
 """Every generator family at the same wall-clock on the same core: what its samples are worth, and how like real ones.
 
-Each trains as the train stage would, looks at its samples paid from the same minutes: a tenth of the training samples chooses the weights and, for families that adapt
-it, the strength of augmentation; both are paid for out of the same time.
+Each trains as the train stage would, looking at its samples within the same minutes: a tenth of the training samples
+chooses the weights and, for families that adapt it, the strength of augmentation. Minutes are counted in samples: `--measure`
+finds out, alone on the machine, how many samples each family sees in so many minutes on so many threads; trainings of that
+length may then run side by side, on any number of threads.
 
 CAS: accuracy on unseen reals of a network trained on 200 synthetic samples a class, mean of two trainings; the same
 from as many real samples stands beside it. Frechet distance, precision and recall in features of the `classifier`
 encoder fitted on the training split, synthetic against unseen reals at equal class mix.
 
-    python benchmarks/families.py [--mnist FOLDER] [--only digits] [--minutes 10] [--families r3gan dcgan ...] [--seeds 1]
-        [--threads 2]
+    python benchmarks/families.py --mnist FOLDER --threads 2 --measure
+    python benchmarks/families.py --mnist FOLDER [--only digits] [--minutes 10] [--families r3gan dcgan ...] [--seeds 1]
 
 FOLDER has train/0 .. train/9: 200 of each for training, 200 others of each as unseen. Resumes: a finished case is kept
 in benchmarks/results/families.jsonl. Writes benchmarks/results/families.json and prints the table.
@@ -43,6 +45,7 @@ from aigc_pipeline.training.loop import Hooks, LoopSettings, Trained, TrainingDa
 
 RESULTS = Path(__file__).parent / "results"
 CASES = RESULTS / "families.jsonl"
+BUDGETS = RESULTS / "families_budgets.json"
 PER_CLASS, UNSEEN_PER_CLASS, NUM_CLASSES = 200, 200, 10
 CAS_SAMPLES, CAS_SEEDS, NEIGHBOURS = 20_000, 2, 5
 SKIPPED = ("classic", "weights_file")
@@ -93,8 +96,23 @@ def split(name: str, rows: Sequence[tuple[bytes, int]], train_share: float, size
     return Data(name, spec, *(everything.take(rows) for rows in (order[:held], order[held:cut], order[cut:])))
 
 
-def fit(family: Generator, data: Data, seconds: float, seed: int) -> Trained:
-    """Train for so many seconds as the train stage does; the speed is measured first, as the plan does."""
+def budget_of(family: Generator, data: Data, minutes: float) -> int:
+    """Return how many samples a family sees in so many minutes, looking included; measured once, as the plan does."""
+    known = json.loads(BUDGETS.read_text()) if BUDGETS.exists() else {}
+    key = f"{data.name} {family.kind} {minutes:g} min"
+    if key not in known:
+        networks = family.networks(data.spec, NUM_CLASSES, 0)
+        place(networks, CPU)
+        synthesizer = Synthesizer(family, networks, data.spec, data.train, frozenset(), CPU)
+        total = measure_speed(synthesizer, seed=0).affordable(Recipe(generator=family), 60 * minutes)
+        known[key] = {"samples": total, "threads": torch.get_num_threads()}
+        print(key, known[key], flush=True)
+        BUDGETS.write_text(json.dumps(known, indent=1) + "\n")
+    return int(known[key]["samples"])
+
+
+def fit(family: Generator, data: Data, total: int, seed: int) -> Trained:
+    """Train on so many samples as the train stage does."""
     phases = family.phases(data.spec, len(data.train))
     rows = training_data(data.train, data.spec, CPU)
     rows = TrainingData(rows.x, rows.labels, family.sampler(rows.labels))
@@ -103,11 +121,8 @@ def fit(family: Generator, data: Data, seconds: float, seed: int) -> Trained:
     networks = family.networks(data.spec, NUM_CLASSES, seed)
     place(networks, CPU)
     synthesizer = Synthesizer(family, networks, data.spec, data.train, frozenset(), CPU)
-    recipe = Recipe(generator=family)
-    total = measure_speed(synthesizer, seed=seed).affordable(recipe, seconds)
-    validation = validation_of(
-        synthesizer, encoder, data.selection, every_samples=int(recipe.validate_share * total), patience=20, root=seed
-    )
+    every = int(Recipe(generator=family).validate_share * total)
+    validation = validation_of(synthesizer, encoder, data.selection, every_samples=every, patience=20, root=seed)
     adaptation = None
     if family.adapts_augmentation:
         adaptation = adaptation_of(
@@ -137,15 +152,15 @@ def cas(synthetic: LabelledCells, data: Data) -> float:
     return 100 * float(np.mean(scores))
 
 
-def measure(family: Generator, data: Data, seconds: float, seed: int) -> dict[str, object]:
+def measure(family: Generator, data: Data, minutes: float, seed: int) -> dict[str, object]:
     """Train, draw and judge one family."""
-    trained = fit(family, data, seconds, seed)
+    trained = fit(family, data, budget_of(family, data, minutes), seed)
     made = samples(family, trained, data, PER_CLASS, seed)
     grid = modality_of(data.spec).grid(made.take(np.arange(0, len(made), 25)).cells, data.spec, 16)  # fmt: skip
     if grid:
         (RESULTS / f"families-{data.name}-{family.kind}.png").write_bytes(grid)
     return {
-        "data": data.name, "family": family.kind, "seed": seed, "seconds": trained.seconds,
+        "data": data.name, "family": family.kind, "seed": seed, "minutes": minutes, "seconds": trained.seconds,
         "samples_seen": trained.samples_seen, "best_samples_seen": trained.best_samples_seen, "threads": torch.get_num_threads(), "cas": cas(made, data),
         **likeness(made, data),
     }  # fmt: skip
@@ -218,11 +233,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--families", nargs="*", default=[])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--measure", action="store_true", help="only find out how many samples a budget is")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for data in [digits(), *([mnist(arguments.mnist)] if arguments.mnist else [])]:
         if arguments.only not in {None, data.name}:
+            continue
+        if arguments.measure:
+            for family in families(arguments.families):
+                budget_of(family, data, arguments.minutes)
             continue
         known = {(row["data"], row["family"], row["seed"]) for row in done(arguments.minutes)}
         tasks = [(family, seed) for seed in range(arguments.seeds) for family in families(arguments.families)]
@@ -230,7 +250,7 @@ def main() -> None:
             keep(real_row(data))
         for family, seed in tasks:
             if (data.name, family.kind, seed) not in known:
-                keep(measure(family, data, 60 * arguments.minutes, seed) | {"minutes": arguments.minutes})
+                keep(measure(family, data, arguments.minutes, seed))
     rows = done(arguments.minutes)
     (RESULTS / "families.json").write_text(json.dumps(rows, indent=1))
     show(rows)

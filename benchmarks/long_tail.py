@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +56,10 @@ ONE_DOSE = ("generated_unfiltered", "both")
 DEFAULT_FAMILY, FAMILY_DOSE = "flow_matching", 0.25
 """Every other family stands at this dose alone, its accepted rows and as many unfiltered ones."""
 PUBLISHED_DOSE, PUBLISHED_WEIGHT = 0.25, 0.5  # EvaluateConfig's defaults: 124 selection samples choose nothing
+
+
+Case = Mapping[str, Any]
+"""One permutation's record in the result file."""
 
 
 @dataclass(frozen=True)
@@ -194,8 +199,12 @@ def arms(choice: Choice) -> Iterator[tuple[Arm, str | None]]:
         yield replace(bar, name="published", dose=PUBLISHED_DOSE, loss_weight=PUBLISHED_WEIGHT), "published"
 
 
-def measure(source: Path, number: int, published: str, choice: Choice) -> dict[str, object]:
+def measure(source: Path, number: int, published: str, choice: Choice) -> Case:
     """Train every arm of one permutation once on the same seed; return predictions turned into numbers."""
+    done = WORK / f"case-{number}{'-short' * choice.is_short}-{'-'.join(choice.families)}.json"
+    if done.exists():
+        found: Case = json.loads(done.read_text())
+        return found
     setting = prepare(source, number)
     context, judged = run(setting)
     roles = {role: load_cells(context.files_of(judged.splits) / f"{role}.arrow") for role in ROLES}
@@ -204,8 +213,8 @@ def measure(source: Path, number: int, published: str, choice: Choice) -> dict[s
     pools["published"] = pools[published]
     judges = {DEFAULT_FAMILY: judge_of(judged)}
     for family in choice.families:
-        found, judges[family] = pools_of_family(setting, family)
-        pools |= found
+        rows, judges[family] = pools_of_family(setting, family)
+        pools |= rows
     trials = Trials(
         judged.splits.spec, NUM_CLASSES, TOTAL_SAMPLES, BATCH_SIZE, torch.device("cpu"),
         lambda _purpose, _seed: number, None, lambda: None,
@@ -219,7 +228,7 @@ def measure(source: Path, number: int, published: str, choice: Choice) -> dict[s
             np.save(file, trials.predictions(arm, real, pools[kind] if kind else None, test, "long-tail", 1))
         predicted[arm.name] = np.load(file)
         print(number, arm.name, numbers(predicted[arm.name], test.labels, rarest), flush=True)
-    return {
+    case = {
         "permutation": number,
         "counts": setting.counts,
         "num_rows": {name: len(pool.rows) for name, pool in pools.items()},
@@ -228,6 +237,8 @@ def measure(source: Path, number: int, published: str, choice: Choice) -> dict[s
         "correct": {name: (rows == test.labels)[0].tolist() for name, rows in predicted.items()},
         "labels": test.labels.tolist(),
     }
+    done.write_text(json.dumps(case))
+    return case
 
 
 def numbers(predicted: np.ndarray, labels: np.ndarray, rarest: list[int]) -> dict[str, float]:
@@ -241,29 +252,31 @@ def numbers(predicted: np.ndarray, labels: np.ndarray, rarest: list[int]) -> dic
     }
 
 
-def summarize(cases: list[Mapping[str, object]], choice: Choice) -> list[dict[str, object]]:
+def summarize(cases: Sequence[Case], choice: Choice) -> list[dict[str, Any]]:
     """Return one row per arm: means, and differences to the bar paired by permutation with a 95 % t interval."""
     rows = []
     for arm, _ in arms(choice):
-        table = [case["arms"] for case in cases]  # type: ignore[misc]
-        row: dict[str, object] = {"arm": arm.name, "n": len(table)}
+        table = [case["arms"] for case in cases]
+        row: dict[str, Any] = {"arm": arm.name, "n": len(table)}
         for metric in ("balanced_accuracy", "macro_f1", "tail_recall"):
-            values = np.array([each[arm.name][metric] for each in table])  # type: ignore[index]
+            values = np.array([each[arm.name][metric] for each in table])
             gain, half = gain_over(BAR, values, table, metric)
             row |= {metric: float(values.mean()), f"gain_{metric}": gain, f"half_{metric}": half}
-        f1 = np.array([each[arm.name]["macro_f1"] for each in table])  # type: ignore[index]
+        f1 = np.array([each[arm.name]["macro_f1"] for each in table])
         row["over"] = {bar: gain_over(bar, f1, table, "macro_f1") for bar in FURTHER_BARS}
+        row["times_below"] = {
+            bar: int(sum(each[arm.name]["macro_f1"] < each[bar]["macro_f1"] for each in table))
+            for bar in (BAR, *FURTHER_BARS)
+        }
         rows.append(row)
     ceiling = {str(row["arm"]): row["gain_macro_f1"] for row in rows}
     for row in rows:
-        best = max(gain for name, gain in ceiling.items() if name.startswith("real, "))  # type: ignore[type-var]
-        row["share_of_ceiling"] = float(row["gain_macro_f1"] / best) if best else None  # type: ignore[operator]
+        best = max(gain for name, gain in ceiling.items() if name.startswith("real, "))
+        row["share_of_ceiling"] = float(row["gain_macro_f1"] / best) if best else None
     return rows
 
 
-def gain_over(
-    bar: str, values: np.ndarray, table: Sequence[Mapping[str, Mapping[str, float]]], metric: str
-) -> tuple[float, float | None]:
+def gain_over(bar: str, values: np.ndarray, table: Sequence[Case], metric: str) -> tuple[float, float | None]:
     """Return the mean difference to a bar, paired by permutation, and half of its 95 % t interval."""
     gain = values - np.array([each[bar][metric] for each in table])
     if len(gain) < 2:
@@ -271,10 +284,10 @@ def gain_over(
     return float(gain.mean()), float(t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / math.sqrt(len(gain)))
 
 
-def verdicts(cases: list[Mapping[str, object]], choice: Choice) -> dict[str, dict[str, object]]:
+def verdicts(cases: Sequence[Case], choice: Choice) -> dict[str, dict[str, Any]]:
     """Return, per arm with added rows, the verdict over all permutations as paired seeds on one test set."""
     labels = np.array(cases[0]["labels"])
-    stacked = {arm.name: np.array([case["correct"][arm.name] for case in cases]) for arm, _ in arms(choice)}  # type: ignore[index]
+    stacked = {arm.name: np.array([case["correct"][arm.name] for case in cases]) for arm, _ in arms(choice)}
     found = {}
     for arm, kind in arms(choice):
         if kind is not None and len(cases) > 1:
@@ -309,10 +322,10 @@ def main() -> None:
             f" ({row['half_macro_f1'] or 0:.2f}) {row['tail_recall']:12.2f} {row['gain_tail_recall']:+7.2f}"
             f" ({row['half_tail_recall'] or 0:.2f}) {row['share_of_ceiling'] or 0:9.2f}   {said.get(name, {}).get('outcome', '')}"
         )
-    print(f"\nmacro-F1, gain over {', '.join(FURTHER_BARS)}")
+    print(f"\nmacro-F1, gain over {', '.join(FURTHER_BARS)}; how often below {BAR} and below these")
     for row in rows:
-        gains = "  ".join(f"{gain:+.2f} ({half or 0:.2f})" for gain, half in row["over"].values())  # type: ignore[attr-defined]
-        print(f"{row['arm']!s:28} {gains}")
+        gains = "  ".join(f"{gain:+.2f} ({half or 0:.2f})" for gain, half in row["over"].values())
+        print(f"{row['arm']!s:28} {gains}   {list(row['times_below'].values())}")
     kept = [{k: v for k, v in case.items() if k not in {"correct", "labels"}} for case in cases]
     (RESULTS / f"{arguments.name}.json").write_text(
         json.dumps({"rows": rows, "verdicts": said, "cases": kept}, indent=1)
