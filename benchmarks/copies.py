@@ -190,7 +190,7 @@ def bursts(*, apart: bool) -> Split:
     names = np.unique(groups)
     drawn = np.random.default_rng(SEED + 1).permutation(len(names))
     role = np.searchsorted(np.cumsum([0.5, 0.25]) * len(names), drawn, side="right")[np.searchsorted(names, groups)]
-    return Split(*(pixels[role == number] for number in range(3)), spec)
+    return Split(pixels[role == 0], pixels[role == 1], pixels[role == 2], spec)
 
 
 def burst_photographs(num_scenes: int, generator: np.random.Generator) -> tuple[Pixels, NDArray[np.int64]]:

@@ -188,7 +188,13 @@ def scoring() -> dict[str, float]:
     pixels = np.clip(loaded.images * 16, 0, 255).astype(np.uint8)[..., None]
     labels = loaded.target.astype(np.int64)
     train = LabelledCells([f"train-{i}" for i in range(1_000)], labels[:1_000], cells_from_numpy(pixels[:1_000]))
-    fitting = {"spec": spec, "num_classes": 10, "seed": SEED, "device": torch.device("cpu"), "hooks": Hooks()}
+    fitting: dict[str, Any] = {
+        "spec": spec,
+        "num_classes": 10,
+        "seed": SEED,
+        "device": torch.device("cpu"),
+        "hooks": Hooks(),
+    }
     encoder = Classifier(total_samples=6_400).fit(train, train, **fitting)
     judge = RandomNetwork().fit(train, train, **fitting)
     family = R3GAN()
@@ -197,7 +203,7 @@ def scoring() -> dict[str, float]:
     def d_logit(cells: pa.Array, labels: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             x = modality_of(spec).to_tensor(cells, spec)
-            return family.d_logit(networks, x, torch.from_numpy(labels)).numpy()
+            return family.d_logit(networks, x, torch.from_numpy(labels)).numpy()  # type: ignore[union-attr]
 
     reference = TrainReference(
         train.ids, first_view(train.cells, spec), encoder.encode(train.cells), judge.encode(train.cells)

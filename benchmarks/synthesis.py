@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +23,8 @@ import torch
 
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.data.shards import write_table
-from aigc_pipeline.generators import DCGAN, R3GAN, VAE
-from aigc_pipeline.generators.base import LatentFamily, latents
+from aigc_pipeline.generators import DCGAN, R3GAN, VAE, FlowMatching
+from aigc_pipeline.generators.base import latents
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
 from aigc_pipeline.generators.weights import place
 from aigc_pipeline.modalities import ImageSpec, modality_of
@@ -33,13 +34,14 @@ SPECS = {
     "32 px RGB": ImageSpec(height=32, width=32, channels=3),
     "64 px RGB": ImageSpec(height=64, width=64, channels=3),
 }
-FAMILIES: dict[str, LatentFamily] = {
-    "r3gan": R3GAN(), "r3gan resnext": R3GAN(backbone="resnext"), "dcgan": DCGAN(), "vae": VAE(),
+AnyLatent = FlowMatching | R3GAN | DCGAN | VAE
+FAMILIES: dict[str, AnyLatent] = {
+    "flow_matching": FlowMatching(), "r3gan": R3GAN(), "r3gan resnext": R3GAN(backbone="resnext"), "dcgan": DCGAN(), "vae": VAE(),
 }  # fmt: skip
 NUM_CLASSES, CHUNKS = 10, 16
 
 
-def measure(family: LatentFamily, spec: ImageSpec, device: torch.device, num_rounds: int) -> dict[str, object]:
+def measure(family: AnyLatent, spec: ImageSpec, device: torch.device, num_rounds: int) -> dict[str, Any]:
     """Return samples per second of both, and the share per round."""
     networks = family.networks(spec, NUM_CLASSES, seed=0)
     place(networks, device)
@@ -49,7 +51,7 @@ def measure(family: LatentFamily, spec: ImageSpec, device: torch.device, num_rou
     synthesizer = Synthesizer(family, networks, spec, none, frozenset(), device)
     total = CHUNKS * CHUNK_SIZE
     orders = synthesizer.orders(dict.fromkeys(range(NUM_CLASSES), total // NUM_CLASSES + 1), "x", root=0)[:total]
-    z = [latents(range(i, i + CHUNK_SIZE), family.num_latents, device) for i in range(0, total, CHUNK_SIZE)]
+    z = [latents(range(i, i + CHUNK_SIZE), family.num_latents(spec), device) for i in range(0, total, CHUNK_SIZE)]
     labels = torch.arange(CHUNK_SIZE, device=device) % NUM_CLASSES
 
     @torch.no_grad()
@@ -94,8 +96,8 @@ def main() -> None:
     for size, spec in (each for each in SPECS.items() if not arguments.sizes or each[0] in arguments.sizes):
         for name, family in FAMILIES.items():
             row = {"family": name, "size": size, **measure(family, spec, device, arguments.rounds)}
-            low, middle, high = row["share"]  # type: ignore[misc]
-            print(f"{name:14} {size:10} {middle:.0%} ({low:.0%} to {high:.0%}) {row['samples_per_second']}", flush=True)
+            low, middle, high = (f"{share:.0%}" for share in row["share"])
+            print(f"{name:14} {size:10} {middle} ({low} to {high}) {row['samples_per_second']}", flush=True)
             rows.append(row)
             RESULT.write_text(json.dumps({"device": card, "threads": arguments.threads, "rows": rows}, indent=1))
 

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 from packaging import version
@@ -97,7 +98,7 @@ def peer_dcgan(root: Path, device: torch.device) -> Steps:
     netG, netD = (names[name](1).to(device) for name in ("Generator", "Discriminator"))  # type: ignore[operator]  # noqa: N806 - their names
     for net in (netG, netD):
         net.apply(names["weights_init"])
-    adam = {"lr": 2e-4, "betas": (0.5, 0.999)}
+    adam: dict[str, Any] = {"lr": 2e-4, "betas": (0.5, 0.999)}
     names |= {
         "netG": netG, "netD": netD, "device": device,
         "optimizerD": torch.optim.Adam(netD.parameters(), **adam), "optimizerG": torch.optim.Adam(netG.parameters(), **adam),
@@ -120,7 +121,10 @@ def our_dcgan(root: Path, device: torch.device, precision: torch.dtype = torch.f
     for net in (generator, discriminator):
         net.apply(names["weights_init"])
     discriminator.main = discriminator.main[:-1]
-    networks = {"generator": Unlabelled(generator, DCGAN_LATENT), "discriminator": Unlabelled(discriminator)}
+    networks: dict[str, nn.Module] = {
+        "generator": Unlabelled(generator, DCGAN_LATENT),
+        "discriminator": Unlabelled(discriminator),
+    }
     objective, rate = Objective(LOSSES["non_saturating"]), constant(2e-4)
     phases = [
         Phase("discriminator", ("discriminator",), objective.discriminator, rate, 0.5),
@@ -167,7 +171,7 @@ def peer_r3gan(root: Path, size: str, device: torch.device) -> Steps:
     G = Networks.Generator(64, widths, groups, blocks, 2, NUM_CLASSES, 64).to(device)  # noqa: N806 - their names
     D = Networks.Discriminator(widths[::-1], groups[::-1], blocks, 2, NUM_CLASSES, widths[0]).to(device)  # noqa: N806
     trainer = Trainer.AdversarialTraining(G, D)
-    adam = {"lr": 2e-4, "betas": (0.0, 0.99), "eps": 1e-8}
+    adam: dict[str, Any] = {"lr": 2e-4, "betas": (0.0, 0.99), "eps": 1e-8}
     optimizers = {name: torch.optim.Adam(net.parameters(), **adam) for name, net in (("G", G), ("D", D))}
     x = images(R3GAN_PX, device)
     y = nn.functional.one_hot(torch.arange(NUM_IMAGES, device=device) % NUM_CLASSES, NUM_CLASSES).float()
@@ -191,7 +195,7 @@ def peer_r3gan(root: Path, size: str, device: torch.device) -> Steps:
 
 def our_r3gan(size: str, device: torch.device, *, is_compiled: bool) -> Steps:
     """Return our default family on the paper's backbone."""
-    family = R3GAN(backbone="resnext", size=size, augment_probability=0.0, gamma=0.05, batch_size=R3GAN_BATCH)  # type: ignore[arg-type]
+    family = R3GAN(backbone="resnext", size=size, augment_probability=0.0, gamma=0.05, batch_size=R3GAN_BATCH)
     spec = ImageSpec(height=R3GAN_PX, width=R3GAN_PX, channels=3)
     networks = family.networks(spec, NUM_CLASSES, seed=0)
     place(networks, device)

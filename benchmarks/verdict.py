@@ -66,7 +66,7 @@ class World:
     num_test: int
     """Test samples of a class."""
     total_samples: int
-    split: Callable[[int, int, int], tuple[LabelledCells, LabelledCells, LabelledCells, LabelledCells]]
+    split: Callable[[int, int, int], tuple[LabelledCells, ...]]
     """(seed, real a class, test a class) to real, held back, test and pool."""
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aigc_pipeline.core.samples import SampleSpec
-from aigc_pipeline.generators.adversarial import AdversarialFamily, Objective, players
+from aigc_pipeline.generators.adversarial import AugmentedFamily, Objective, players
 from aigc_pipeline.generators.backbones import Size
 from aigc_pipeline.generators.backbones.parts import (
     EMBEDDING_SIZE,
@@ -32,7 +32,7 @@ _GAIN_STD = 0.02
 _MIN_CONVOLUTIONS = 3
 
 
-class DCGAN(AdversarialFamily):
+class DCGAN(AugmentedFamily):
     """Conditional convolutional GAN of the 2015 paper."""
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image"})
@@ -63,7 +63,7 @@ class DCGAN(AdversarialFamily):
     def phases(self, spec: SampleSpec, num_train: int) -> list[Phase]:
         """Return one discriminator and one generator step."""
         del spec, num_train
-        objective = Objective(LOSSES[self.loss])
+        objective = Objective(LOSSES[self.loss], augment_probability=self.augment_probability)
         rate, beta2 = constant(self.learning_rate), constant(0.999)
         return players(objective, rate, beta1=0.5, beta2=beta2)
 
