@@ -10,7 +10,6 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
 from torch import Tensor
 
 from aigc_pipeline.generators.backbones.parts import LATENT_SIZE
@@ -81,19 +80,6 @@ class AdversarialFamily(LatentFamily):
         return logits
 
 
-class AugmentedFamily(AdversarialFamily):
-    """An adversarial family whose discriminator sees everything through differentiable augmentation."""
-
-    augment_probability: float | None = Field(default=None, ge=0, le=1)
-    """Fixed probability of differentiable augmentation. None adapts it to how well D knows its samples by heart, from
-    0.3 below 5,000 training samples and from 0 above."""
-
-    @property
-    def adapts_augmentation(self) -> bool:
-        """True where no fixed probability is set."""
-        return self.augment_probability is None
-
-
 def players(objective: Objective, rate: Cosine, *, beta1: float, beta2: Cosine) -> list[Phase]:
     """Return one discriminator and one generator step, with the same optimizer settings."""
     return [
@@ -116,7 +102,8 @@ def _explicit(networks: Networks, x: Tensor, labels: Tensor) -> tuple[Tensor, Te
 
 
 def _differentiated(networks: Networks, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits and the mean squared gradient, by differentiating twice."""
-    x = x.detach().requires_grad_()
-    logit = networks["discriminator"](x, labels)
-    return logit, gradient_penalty(x, logit)
+    """Return logits and the mean squared gradient, by differentiating twice: in float32, and never compiled."""
+    x = x.detach().float().requires_grad_()
+    with torch.autocast(x.device.type, enabled=False), torch.compiler.set_stance("force_eager"):
+        logit = networks["discriminator"](x, labels)
+        return logit, gradient_penalty(x, logit)

@@ -196,5 +196,7 @@ class LatentFamily(Family):
 
 def latents(seeds: Sequence[int], size: int, device: torch.device) -> Float[Tensor, "n size"]:
     """Return standard normal latents, row i drawn from `seeds[i]` alone."""
-    rows = [torch.randn(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(rows).to(device)
+    generator, rows = torch.Generator(), torch.empty(len(seeds), size)
+    for row, seed in zip(rows, seeds, strict=True):
+        row.normal_(generator=generator.manual_seed(seed))
+    return rows.to(device)

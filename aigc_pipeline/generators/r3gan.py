@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from aigc_pipeline.core.samples import SampleSpec
-from aigc_pipeline.generators.adversarial import AugmentedFamily, Objective, PenaltyMode, ZeroCentered, players
+from aigc_pipeline.generators.adversarial import AdversarialFamily, Objective, PenaltyMode, ZeroCentered, players
 from aigc_pipeline.generators.backbones import Backbone, Size, build_pair
 from aigc_pipeline.generators.losses import LOSSES, LossName
 from aigc_pipeline.training.loop import Phase
@@ -21,7 +21,7 @@ _SMALL_DATA = 5_000
 _DECAY_SHARE = 0.4
 
 
-class R3GAN(AugmentedFamily):
+class R3GAN(AdversarialFamily):
     """Class-conditional GAN with a stable loss. Needs about 20 training samples a class."""
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image", "vector"})
@@ -43,8 +43,16 @@ class R3GAN(AugmentedFamily):
     """Start; a cosine takes it to a fifth over the first 40 % of training. None means 2e-4 for `resnext`, else 1e-3."""
     gamma: float | None = Field(default=None, gt=0)
     """Weight of R1 + R2; None follows the sample size (generators, section 2.4)."""
+    augment_probability: float | None = Field(default=None, ge=0, le=1)
+    """Fixed probability of differentiable augmentation. None adapts it to how well D knows its samples by heart, from
+    0.3 below 5,000 training samples and from 0 above."""
     ema_half_life_samples: float = Field(default=500_000, ge=0)
     """Memory of the averaged generator, at most 5 % of the samples seen."""
+
+    @property
+    def adapts_augmentation(self) -> bool:
+        """True where no fixed probability is set."""
+        return self.augment_probability is None
 
     def networks(self, spec: SampleSpec, num_classes: int, seed: int) -> dict[str, nn.Module]:
         """Return `generator` and `discriminator`."""

@@ -16,12 +16,13 @@ _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": 
 
 
 def device_of(runtime: RuntimeConfig) -> torch.device:
-    """Return the device to work on and set the CPU thread count.
+    """Return the device to work on, set the CPU thread count and let the C library keep freed memory.
 
     Raises:
         ConfigError: if the named device is not there.
     """
     torch.set_num_threads(runtime.num_threads)
+    keep_freed_memory()
     if runtime.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -49,8 +50,6 @@ def training_device(runtime: RuntimeConfig, team: Team) -> torch.device:
         if device.type == "cuda":
             device = torch.device("cuda", Team.local_rank())
             torch.cuda.set_device(device)
-    if device.type == "cpu":
-        keep_freed_memory()
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = not runtime.deterministic
         torch.use_deterministic_algorithms(runtime.deterministic)

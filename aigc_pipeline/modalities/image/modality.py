@@ -106,7 +106,7 @@ class ImageModality:
 
     def from_tensor(self, x: Float[Tensor, "n c h w"], spec: ImageSpec) -> pa.Array:
         """Clamp to [-1, 1] and round to the nearest of 256 steps."""
-        values = ((x.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        values = x.detach().float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
         return cells_from_numpy(values.movedim(1, -1).cpu().numpy().reshape(-1, *spec.cell_shape))
 
     def views(self, cells: pa.Array, spec: ImageSpec) -> list[FloatArray]:

@@ -18,7 +18,7 @@ SPEC = ImageSpec(height=8, width=8, channels=1)
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-@pytest.mark.parametrize("kind", ["flow_matching", "r3gan"])
+@pytest.mark.parametrize("kind", ["flow_matching", "r3gan", "dcgan"])
 def test_compiled_networks_train_to_the_same_weights_under_the_same_names(kind):
     family = parse_generator({"kind": kind, "size": "tiny", "batch_size": 8})
     real = make_synthesizer(family, SPEC).train
