@@ -171,7 +171,7 @@ class _ConvEncoder(nn.Module):
 
 
 class _ConvDecoder(nn.Module):
-    """The mirror of `_ConvEncoder`."""
+    """The mirror of `_ConvEncoder`, ending in tanh: plain backgrounds are exactly -1 or 1 (docs/LOG.md)."""
 
     def __init__(self, shape: tuple[int, ...], num_classes: int, latent_size: int, size: Size) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class _ConvDecoder(nn.Module):
         x: Tensor = self.enter(torch.cat([z, self.embed(labels)], 1)).unflatten(1, (-1, *self.base))
         for up in self.ups:
             x = up(activate(x))
-        return center_crop(x, self.height, self.width_px)
+        return torch.tanh(center_crop(x, self.height, self.width_px))
 
 
 def _plain(num_inputs: int, width: int, num_outputs: int) -> nn.Sequential:

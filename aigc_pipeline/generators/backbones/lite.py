@@ -25,7 +25,10 @@ _PROJECTION_SIZE = 128
 
 
 class LiteGenerator(nn.Module):
-    """Latent and label to a picture, by strided transposed convolutions from a base of side 4 to 7."""
+    """Latent and label to a picture, by strided transposed convolutions from a base of side 4 to 7, ending in tanh.
+
+    Plain backgrounds are exactly -1 or 1: unbounded outputs hover around them, on both sides, and samples look speckled.
+    """
 
     def __init__(self, shape: tuple[int, ...], num_classes: int, size: Size) -> None:
         super().__init__()
@@ -41,7 +44,7 @@ class LiteGenerator(nn.Module):
         x: Tensor = self.enter(torch.cat([z, self.embed(labels)], 1)).unflatten(1, (-1, *self.base))
         for up in self.ups:
             x = up(activate(x))
-        return center_crop(x, self.height, self.width_px)
+        return torch.tanh(center_crop(x, self.height, self.width_px))
 
 
 class LiteDiscriminator(nn.Module):

@@ -88,6 +88,17 @@ def test_any_size_and_one_to_four_channels_fit(backbone, shape, size):
     assert pair["discriminator"](x, labels).shape == (2,)
 
 
+def test_lite_reaches_a_plain_background_and_stays_in_range():
+    generator = build_pair("lite", "tiny", SPECS["28x28x1"], 3, seed=1)["generator"]
+    with torch.no_grad():
+        for parameter in generator.ups[-1].parameters():
+            parameter.mul_(100)
+        x = generator(torch.randn(8, 64, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3)
+
+    assert float(x.abs().max()) == 1.0
+    assert float((x.abs() > 1 - 1e-6).float().mean()) > 0.5
+
+
 def test_wider_sizes_have_more_weights():
     spec = SPECS["32x32x3"]
     for backbone in ("mlp", "lite", "resnext"):
