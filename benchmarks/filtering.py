@@ -188,7 +188,10 @@ def opened(
 
 
 def equal_sets(table: pa.Table) -> dict[str, Rows]:
-    """Return rows per way of choosing, as many as the default filter accepts of each class (`top_logit_global`: in all)."""
+    """Return rows per way of choosing, as many as the default filter accepts of each class (`top_logit_global`: in all).
+
+    Families without a discriminator have no raw logit to choose by.
+    """
     labels, logit = table["label"].to_numpy(), table["d_logit"].to_numpy()
     reasons = np.array([reason or "" for reason in table["reject_reason"].to_pylist()])
     number = np.bincount(labels[reasons == ""], minlength=len(CLASSES))
@@ -203,10 +206,13 @@ def equal_sets(table: pa.Table) -> dict[str, Rows]:
         return np.sort(np.concatenate(chosen))
 
     everything = np.ones(len(table), bool)
-    return {
-        "unfiltered": best(in_order, everything),
+    by_logit = {
         "top_logit_per_class": best(-logit, everything),
         "top_logit_global": np.sort(np.argsort(-logit, kind="stable")[: number.sum()]),
+    }
+    return {
+        "unfiltered": best(in_order, everything),
+        **(by_logit if table["d_logit"].null_count == 0 else {}),
         "gates_without_critic": best(in_order, np.isin(reasons, ["", "class_quota", "rejection_sampling"])),
         "filtered": np.flatnonzero(reasons == ""),
     }
@@ -350,11 +356,12 @@ def summarize(cases: Sequence[Case]) -> list[Case]:
     for name, mine in groups.items():
         if len(mine) < 2:
             continue
-        sets = [case["sets"] for case in mine]
-        for other in sets[0]:
+        names = dict.fromkeys(name for case in mine for name in case["sets"])
+        for other in names:
+            sets = [case["sets"] for case in mine if other in case["sets"]]
             gains = {m: interval([s["filtered"][m] - s[other][m] for s in sets]) for m in METRICS}
             means = {m: float(np.mean([s[other][m] for s in sets])) for m in METRICS}
-            rows.append({"group": name, "n": len(mine), "set": other, "means": means, "filtered_minus_this": gains})
+            rows.append({"group": name, "n": len(sets), "set": other, "means": means, "filtered_minus_this": gains})
     return rows
 
 
