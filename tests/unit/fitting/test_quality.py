@@ -23,6 +23,19 @@ class Center(nn.Module):
         return centers + z[:, :2] + self.offset
 
 
+class Copier(nn.Module):
+    """A generator that gives a share of its samples as training samples, the others as `Center(0)` does."""
+
+    def __init__(self, train: torch.Tensor, labels: torch.Tensor, share: float) -> None:
+        super().__init__()
+        self.train_x, self.train_labels, self.share = train, labels, share
+
+    def forward(self, z, labels):
+        copies = torch.stack([self.train_x[self.train_labels == label][0] for label in labels.tolist()])
+        by_heart = (torch.special.ndtr(z[:, 2]) < self.share)[:, None]
+        return torch.where(by_heart, copies, Center(0.0)(z, labels))
+
+
 class Memory(nn.Module):
     """A discriminator that gives 1 to samples it was shown and 0 to all others."""
 
@@ -58,6 +71,20 @@ def test_the_held_out_score_repeats_exactly(synthesizer, encoder):
     assert validation is not None
 
     assert validation.score({"generator": Center(0.0)}) == validation.score({"generator": Center(0.0)})
+
+
+def test_near_copies_of_training_samples_cost_more_than_a_distance(synthesizer, encoder):
+    validation = validation_of(synthesizer, encoder, make_points(seed=9), every_samples=10, patience=2, root=0)
+    assert validation is not None
+    x = modality_of(SPEC).to_tensor(synthesizer.train.cells, SPEC)
+    labels = torch.from_numpy(synthesizer.train.labels)
+    shares = (0.0, 0.01, 0.2, 0.5)
+
+    scores = [validation.score({"generator": Copier(x, labels, share)}) for share in shares]
+
+    assert scores[1] == pytest.approx(scores[0], abs=0.05)  # a few are what chance gives unseen samples, too
+    assert scores[2] < validation.score({"generator": Center(0.7)})
+    assert scores[3] < scores[2]
 
 
 def test_a_small_selection_split_chooses_nothing(synthesizer, encoder):
