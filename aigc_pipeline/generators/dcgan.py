@@ -38,7 +38,7 @@ class DCGAN(AdversarialFamily):
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image"})
     paper: ClassVar[str] = 'Radford et al. 2015, "Unsupervised representation learning with deep convolutional GANs"'
-    choose_when: ClassVar[str] = "a fast, well-known second opinion on pictures."
+    choose_when: ClassVar[str] = "pictures, and minutes on a CPU: on MNIST its samples came nearest to real ones."
 
     kind: Literal["dcgan"] = "dcgan"
     size: Size = "small"
