@@ -42,6 +42,7 @@ from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.generators.weights import place
 from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit_downstream, predict
 from aigc_pipeline.metrics.frechet import frechet_distance
+from aigc_pipeline.metrics.memorisation import near_copy_share
 from aigc_pipeline.metrics.prdc import prdc
 from aigc_pipeline.modalities import MODALITIES, modality_of
 from aigc_pipeline.training.loop import Hooks, LoopSettings, Trained, TrainingData, train
@@ -182,7 +183,7 @@ def copied(made: LabelledCells, data: Data) -> float:
     """Return the share of near copies of training samples."""
     train = first_view(data.train.cells, data.spec)
     to_train, unseen = (nearest(first_view(each.cells, data.spec), train, 1)[0][:, 0] for each in (made, data.unseen))
-    return float((to_train < np.quantile(unseen, 0.01)).mean())
+    return near_copy_share(to_train, unseen)
 
 
 _ENCODERS: dict[str, FittedEncoder] = {}
@@ -229,9 +230,10 @@ def show(rows: Sequence[dict[str, object]]) -> None:
     for data, family in keys:
         mine = [row for row in rows if (row["data"], row["family"]) == (data, family)]
         mean = {name: np.mean([float(row.get(name) or 0) for row in mine]) for name in ("cas", "frechet", "precision", "recall", "copies", "samples_seen")}  # type: ignore[arg-type]  # fmt: skip
+        copies = f"{mean['copies']:.3f}" if "copies" in mine[0] else "-"  # the training split itself: not a question
         print(
             f"{data:8} {family:14} {len(mine):5} {mean['cas']:6.2f} {mean['frechet']:8.2f} {mean['precision']:9.2f}"
-            f" {mean['recall']:8.2f} {mean['copies']:7.3f} {mean['samples_seen']:12,.0f}"
+            f" {mean['recall']:8.2f} {copies:>7} {mean['samples_seen']:12,.0f}"
         )
 
 

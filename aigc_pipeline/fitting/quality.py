@@ -19,6 +19,7 @@ from aigc_pipeline.features.views import first_view
 from aigc_pipeline.generators.base import Generator
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.metrics.kernel import kid
+from aigc_pipeline.metrics.memorisation import near_copy_share
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.training.loop import Networks, Validation
 from aigc_pipeline.training.strength import Adaptation, overfitting
@@ -27,9 +28,8 @@ MIN_SELECTION = 30
 """Selection samples under which nothing is chosen: noise would."""
 NUM_FAKES = 500
 """Samples drawn for one look: many would cost a family of many passes more time than training does."""
-_COPY_QUANTILE = 0.01
 _MAX_COPY_SHARE = 0.05
-"""What the memorisation screen tolerates, too (`evaluate.max_copy_share`)."""
+"""What the memorisation screen tolerates by default, too (`evaluate.max_copy_share`)."""
 _COPYING_COST = 100.0
 """In kernel distances: a hundredth of near copies too many outweighs any difference between finished generators."""
 _MAX_SIGNAL_ROWS = 500
@@ -58,12 +58,11 @@ def validation_of(
     patience: int,
     root: int,
 ) -> Validation | None:
-    """Return the held-out score: minus the kernel distance between about 500 samples and the selection split.
+    """Return the held-out score: minus the kernel distance of about 500 samples to the selection split, minus copying.
 
-    The samples have the selection split's class mix. None where it is too small to choose. A generator trained on goes on
-    learning its training samples by heart when held-out samples no longer tell; so near copies beyond one in twenty cost
-    more than any distance. A sample is one if it is nearer to a training sample than 99 % of selection samples are. Samples
-    made from parents are near them on purpose.
+    The samples have the selection split's class mix. None where it is too small to choose. The distance stays flat while a
+    generator learns its training samples by heart, so near copies of them cost more than any distance (ADR 13). Samples
+    made from parents are near them on purpose: those cost nothing.
     """
     if len(selection) < MIN_SELECTION or every_samples <= 0:
         return None
@@ -76,14 +75,14 @@ def validation_of(
     def to_train(cells: pa.Array) -> NDArray[np.floating]:
         return nearest(first_view(cells, spec), train, 1)[0][:, 0]
 
-    threshold = np.quantile(to_train(selection.cells), _COPY_QUANTILE)
+    unseen = to_train(selection.cells)
 
     def score(networks: Networks) -> float:
         drawn = draw(synthesizer, networks, wanted, "validation", root)
         distance = kid(real, encoder.encode(drawn.cells))
         if synthesizer.generator.uses_parents:
             return -distance
-        copied = float((to_train(drawn.cells) < threshold).mean())
+        copied = near_copy_share(to_train(drawn.cells), unseen)
         return -distance - _COPYING_COST * max(0.0, copied - _MAX_COPY_SHARE)
 
     return Validation(every_samples, score, patience, name="held_out_score")

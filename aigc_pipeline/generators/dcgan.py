@@ -38,7 +38,9 @@ class DCGAN(AdversarialFamily):
 
     handles: ClassVar[frozenset[str] | None] = frozenset({"image"})
     paper: ClassVar[str] = 'Radford et al. 2015, "Unsupervised representation learning with deep convolutional GANs"'
-    choose_when: ClassVar[str] = "pictures, and minutes on a CPU: on MNIST its samples came nearest to real ones."
+    choose_when: ClassVar[str] = (
+        "pictures, and ten minutes on a CPU: on MNIST its samples then came nearest to real ones."
+    )
 
     kind: Literal["dcgan"] = "dcgan"
     size: Size = "small"

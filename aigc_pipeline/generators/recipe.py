@@ -59,7 +59,7 @@ class Recipe(Settings):
     """Wall-clock budget of training, looks at its samples included; only read where `total_samples` is None."""
     validate_share: float = Field(default=0.05, ge=0, le=1)
     """Every such share of training, samples are compared with the selection split (kernel distance in the encoder's
-    features); the best weights are the result. 0 keeps the last ones."""
+    features, near copies charged); the best weights are the result. 0 keeps the last ones."""
     warm_start: WarmStart | None = None
     """Weights to start from; None starts from random ones."""
 

@@ -37,6 +37,16 @@ def copying(synthetic: NDArray[np.floating], holdout: NDArray[np.floating]) -> C
     return Copying(z=-magnitude if nearer_share > 0.5 else magnitude, nearer_share=nearer_share)
 
 
+def near_copy_share(synthetic: NDArray[np.floating], holdout: NDArray[np.floating], quantile: float = 0.01) -> float:
+    """Return the share of synthetic samples nearer to the training data than all but `quantile` of unseen reals are.
+
+    Args:
+        synthetic: distances of synthetic samples to their nearest training sample, `[n]`.
+        holdout: the same for unseen real samples, `[m]`; their own share is about `quantile`.
+    """
+    return float((synthetic < np.quantile(holdout, quantile)).mean())
+
+
 def authenticity(sets: Mapping[str, NDArray[np.floating]], train: NDArray[np.floating]) -> dict[str, Estimate]:
     """Return `authenticity/<set>` for every set that has rows: the share of authentic samples, Wilson's 95 % interval.
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aigc_pipeline.features.neighbours import nearest
-from aigc_pipeline.metrics.memorisation import authenticity, is_authentic, training_spacing
+from aigc_pipeline.metrics.memorisation import authenticity, is_authentic, near_copy_share, training_spacing
 
 
 def authentic(samples: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -45,3 +45,10 @@ def test_a_copy_of_a_training_sample_that_occurs_twice_is_no_less_a_copy():
     train = np.array([[0.0], [0.0], [5.0]])
 
     assert authentic(np.array([[0.0]]), train).tolist() == [False]
+
+
+def test_near_copies_are_nearer_than_all_but_a_hundredth_of_unseen_reals():
+    unseen = np.linspace(1, 2, 101)  # its 1 % quantile is 1.01
+
+    assert near_copy_share(np.array([0.0, 1.0, 1.009, 1.011, 3.0]), unseen) == pytest.approx(0.6)
+    assert near_copy_share(unseen, unseen) == pytest.approx(1 / 101)
