@@ -126,7 +126,9 @@ def fit(family: Generator, data: Data, total: int, seed: int) -> Trained:
     place(networks, CPU)
     synthesizer = Synthesizer(family, networks, data.spec, data.train, frozenset(), CPU)
     every = int(Recipe(generator=family).validate_share * total)
-    validation = validation_of(synthesizer, encoder, data.selection, every_samples=every, patience=20, root=seed)
+    validation = validation_of(
+        synthesizer, encoder, data.selection, every_samples=every, patience=20, max_copy_share=0.05, root=seed
+    )
     adaptation = None
     if family.adapts_augmentation:
         adaptation = adaptation_of(

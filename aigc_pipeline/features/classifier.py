@@ -132,9 +132,9 @@ def _validation(
     labels = torch.from_numpy(selection.labels).to(device)
 
     @torch.no_grad()
-    def accuracy(networks: Networks) -> float:
+    def accuracy(networks: Networks) -> dict[str, float]:
         encoder = networks["encoder"]
         logits: Tensor = encoder.head(torch.relu(encoder.trunk(x)))  # type: ignore[operator]
-        return float((logits.argmax(1) == labels).float().mean())
+        return {"accuracy": float((logits.argmax(1) == labels).float().mean())}
 
-    return Validation(every, accuracy, patience)
+    return Validation(every, accuracy, patience, decides="accuracy")

@@ -28,8 +28,6 @@ MIN_SELECTION = 30
 """Selection samples under which nothing is chosen: noise would."""
 NUM_FAKES = 500
 """Samples drawn for one look: many would cost a family of many passes more time than training does."""
-_MAX_COPY_SHARE = 0.05
-"""What the memorisation screen tolerates by default, too (`evaluate.max_copy_share`)."""
 _COPYING_COST = 100.0
 """In kernel distances: a hundredth of near copies too many outweighs any difference between finished generators."""
 _MAX_SIGNAL_ROWS = 500
@@ -56,13 +54,15 @@ def validation_of(
     *,
     every_samples: int,
     patience: int,
+    max_copy_share: float,
     root: int,
 ) -> Validation | None:
-    """Return the held-out score: minus the kernel distance of about 500 samples to the selection split, minus copying.
+    """Return what is read off about 500 samples: their kernel distance to the selection split and how many are copies.
 
-    The samples have the selection split's class mix. None where it is too small to choose. The distance stays flat while a
-    generator learns its training samples by heart, so near copies of them cost more than any distance (ADR 13). Samples
-    made from parents are near them on purpose: those cost nothing.
+    The samples have the selection split's class mix. None where it is too small to choose. `held_out_score` decides: minus
+    the distance, minus a cost of near copies beyond `max_copy_share`. The distance stays flat while a generator learns its
+    training samples by heart, so these cost more than any distance (ADR 13); where samples are made from parents, and near
+    them on purpose, nothing.
     """
     if len(selection) < MIN_SELECTION or every_samples <= 0:
         return None
@@ -77,15 +77,15 @@ def validation_of(
 
     unseen = to_train(selection.cells)
 
-    def score(networks: Networks) -> float:
+    def numbers(networks: Networks) -> dict[str, float]:
         drawn = draw(synthesizer, networks, wanted, "validation", root)
         distance = kid(real, encoder.encode(drawn.cells))
-        if synthesizer.generator.uses_parents:
-            return -distance
         copied = near_copy_share(to_train(drawn.cells), unseen)
-        return -distance - _COPYING_COST * max(0.0, copied - _MAX_COPY_SHARE)
+        too_many = 0.0 if synthesizer.generator.uses_parents else max(0.0, copied - max_copy_share)
+        score = -distance - _COPYING_COST * too_many
+        return {"held_out_score": score, "kernel_distance": distance, "near_copy_share": copied}
 
-    return Validation(every_samples, score, patience, name="held_out_score")
+    return Validation(every_samples, numbers, patience, decides="held_out_score")
 
 
 def adaptation_of(

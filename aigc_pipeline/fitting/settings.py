@@ -17,6 +17,9 @@ class FitSettings(Recipe):
     """A grid of samples with fixed seeds is shown every such share of training."""
     patience: int = Field(default=8, ge=1)
     """Comparisons in a row without progress after which training ends."""
+    max_copy_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of near copies of training samples beyond which weights are chosen only for want of better ones; 1 ignores
+    copies. The memorisation screen afterwards has its own limit, `evaluate.max_copy_share`."""
 
     def what_shapes_the_weights(self) -> str:
         """Return as JSON everything that a finished training depends on."""

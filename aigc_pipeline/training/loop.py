@@ -63,13 +63,13 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Validation:
-    """A held-out score (higher is better) taken every so many samples; the best weights win, patience ends training."""
+    """Held-out numbers taken every so many samples, each a curve; by one the best weights win, and patience ends training."""
 
     every_samples: int
-    score: Callable[[Networks], float]
+    numbers: Callable[[Networks], Mapping[str, float]]
     patience: int
-    name: str = "score"
-    """What is scored: the name of its curve."""
+    decides: str = "score"
+    """The number that decides; higher is better."""
 
 
 def _ignore(*_: object) -> None:
@@ -174,8 +174,10 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
             progress.overfitting = team.agree(adaptation.signal(networks) if team.is_first else 0.0)
             progress.strength = adaptation.next(progress.strength, progress.overfitting)
         if validation is not None and due["validation"]:
-            score = team.agree(validation.score(result) if team.is_first else 0.0)
-            hooks.metric(f"validation/{validation.name}", score, seen)
+            looked = validation.numbers(result) if team.is_first else {}
+            for name, value in looked.items():
+                hooks.metric(f"validation/{name}", value, seen)
+            score = team.agree(looked.get(validation.decides, 0.0))
             progress.consider(score, result, validation.patience)
             if progress.stopped:
                 progress.events.append(

@@ -7,8 +7,10 @@ from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.features import RandomNetwork
 from aigc_pipeline.fitting.quality import MIN_SELECTION, adaptation_of, validation_of
 from aigc_pipeline.modalities import modality_of
-from aigc_pipeline.training.loop import Hooks
+from aigc_pipeline.training.loop import Hooks, Validation
 from tests.unit.fitting.conftest import SPEC, make_points
+
+LOOKS = {"every_samples": 10, "patience": 2, "max_copy_share": 0.05, "root": 0}
 
 
 class Center(nn.Module):
@@ -56,41 +58,62 @@ def encoder():
     )
 
 
+def score(validation: Validation, network: nn.Module) -> float:
+    return validation.numbers({"generator": network})["held_out_score"]
+
+
 def test_the_held_out_score_is_highest_for_the_true_distribution(synthesizer, encoder):
-    validation = validation_of(synthesizer, encoder, make_points(seed=9), every_samples=10, patience=2, root=0)
+    validation = validation_of(synthesizer, encoder, make_points(seed=9), **LOOKS)
     assert validation is not None
 
-    scores = [validation.score({"generator": Center(offset)}) for offset in (0.0, 0.7, 2.0)]
+    scores = [score(validation, Center(offset)) for offset in (0.0, 0.7, 2.0)]
 
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > -0.05
 
 
 def test_the_held_out_score_repeats_exactly(synthesizer, encoder):
-    validation = validation_of(synthesizer, encoder, make_points(seed=9), every_samples=10, patience=2, root=0)
+    validation = validation_of(synthesizer, encoder, make_points(seed=9), **LOOKS)
     assert validation is not None
 
-    assert validation.score({"generator": Center(0.0)}) == validation.score({"generator": Center(0.0)})
+    assert validation.numbers({"generator": Center(0.0)}) == validation.numbers({"generator": Center(0.0)})
 
 
 def test_near_copies_of_training_samples_cost_more_than_a_distance(synthesizer, encoder):
-    validation = validation_of(synthesizer, encoder, make_points(seed=9), every_samples=10, patience=2, root=0)
+    validation = validation_of(synthesizer, encoder, make_points(seed=9), **LOOKS)
     assert validation is not None
     x = modality_of(SPEC).to_tensor(synthesizer.train.cells, SPEC)
     labels = torch.from_numpy(synthesizer.train.labels)
     shares = (0.0, 0.01, 0.2, 0.5)
 
-    scores = [validation.score({"generator": Copier(x, labels, share)}) for share in shares]
+    scores = [score(validation, Copier(x, labels, share)) for share in shares]
 
     assert scores[1] == pytest.approx(scores[0], abs=0.05)  # a few are what chance gives unseen samples, too
-    assert scores[2] < validation.score({"generator": Center(0.7)})
+    assert scores[2] < score(validation, Center(0.7))
     assert scores[3] < scores[2]
+
+
+def test_copies_have_a_number_of_their_own_and_a_limit_that_moves(synthesizer, encoder):
+    strict, tolerant = (
+        validation_of(synthesizer, encoder, make_points(seed=9), **{**LOOKS, "max_copy_share": limit})
+        for limit in (0.05, 1.0)
+    )
+    assert strict is not None
+    assert tolerant is not None
+    x = modality_of(SPEC).to_tensor(synthesizer.train.cells, SPEC)
+    copier = {"generator": Copier(x, torch.from_numpy(synthesizer.train.labels), 0.5)}
+
+    here, there = strict.numbers(copier), tolerant.numbers(copier)
+
+    assert here["near_copy_share"] == there["near_copy_share"] == pytest.approx(0.5, abs=0.1)
+    assert there["held_out_score"] == -there["kernel_distance"]
+    assert here["held_out_score"] == pytest.approx(-here["kernel_distance"] - 100 * (here["near_copy_share"] - 0.05))
 
 
 def test_a_small_selection_split_chooses_nothing(synthesizer, encoder):
     few = make_points(MIN_SELECTION - 1)
 
-    assert validation_of(synthesizer, encoder, few, every_samples=10, patience=2, root=0) is None
+    assert validation_of(synthesizer, encoder, few, **LOOKS) is None
     assert adaptation_of(synthesizer, few, total_samples=100, every_samples=10, root=0).every_samples == 0
 
 

@@ -1,10 +1,7 @@
-import math
-
 import pytest
 import torch
 from torch import nn
 
-from aigc_pipeline.generators.base import latents
 from aigc_pipeline.generators.flow_matching import FlowMatching, Matching, between, heun
 from aigc_pipeline.modalities import ImageSpec, VectorSpec
 
@@ -17,8 +14,8 @@ SPECS = [
 ]
 
 
-class ClassVelocity(nn.Module):
-    """The label is the velocity; `none` hides it. Counts its passes and remembers labels."""
+class ClassDenoiser(nn.Module):
+    """Tells the label as the sample; `none` hides it. Counts its passes and remembers labels."""
 
     none, shape = 9, (2,)
 
@@ -34,18 +31,33 @@ class ClassVelocity(nn.Module):
         return labels[:, None].expand_as(x).float()
 
 
-class KnownTarget(nn.Module):
-    """The true velocity where all data are one point."""
+class Constant(nn.Module):
+    """Tells the same sample always: the truth where all data are one point."""
 
     none = 1
 
-    def __init__(self, target: torch.Tensor) -> None:
+    def __init__(self, sample: torch.Tensor) -> None:
         super().__init__()
-        self.target = target
+        self.sample = sample
 
     def forward(self, x, t, labels):
-        del labels
-        return (self.target - x) / (1 - t)[:, None]
+        del t, labels
+        return self.sample.expand_as(x)
+
+
+def of_a_gaussian(std: float):
+    """Return the denoiser of data N(0, std^2): their mean, given a point on the line to them."""
+
+    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        data, noise = (t * std).square(), (1 - t).square()
+        return x * (t * std**2 / (data + noise))[:, None]
+
+    return denoise
+
+
+def std_after(num_steps: int, std: float) -> float:
+    """Return the standard deviation of samples: the sampler is linear in the noise here, so 1 ends there."""
+    return float(heun(of_a_gaussian(std), torch.ones(1, 1, dtype=torch.float64), num_steps))
 
 
 def shaken(module: nn.Module) -> nn.Module:
@@ -57,25 +69,25 @@ def shaken(module: nn.Module) -> nn.Module:
     return module
 
 
-def grown(num_steps: int, rate: float) -> float:
-    """Return where dx/dt = rate x takes 1 in one unit of time, by Heun's method."""
-    return float(heun(lambda x, t: rate * x + 0 * t[:, None], torch.ones(1, 1, dtype=torch.float64), num_steps))
-
-
-def test_one_step_on_a_linear_field_is_the_second_order_expansion():
-    assert grown(1, -0.7) == pytest.approx(1 - 0.7 + 0.7**2 / 2)
+@pytest.mark.parametrize("std", [0.1, 0.5, 1.0, 2.0])
+def test_six_steps_give_gaussian_data_their_spread(std):
+    assert std_after(6, std) == pytest.approx(std, rel=0.1)
 
 
 def test_half_the_step_leaves_a_quarter_of_the_error():
-    errors = [abs(grown(num_steps, -1.5) - math.exp(-1.5)) for num_steps in (20, 40)]
+    errors = [abs(std_after(num_steps, 0.5) - 0.5) for num_steps in (40, 80)]
 
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
 
 
-def test_the_sampler_runs_from_time_zero_to_one():
-    end = heun(lambda x, t: t[:, None].expand_as(x), torch.zeros(3, 2), 7)
+def test_the_sampler_lands_on_the_last_answer():
+    assert torch.equal(heun(lambda x, _: torch.full_like(x, 0.25), torch.randn(3, 2), 7), torch.full((3, 2), 0.25))
 
-    assert end.flatten().tolist() == pytest.approx([0.5] * 6)
+
+def test_one_step_is_the_answer_to_pure_noise():
+    noise = torch.randn(3, 2)
+
+    assert torch.equal(heun(lambda x, t: x + t[:, None], noise, 1), noise)
 
 
 def test_a_line_starts_at_the_noise_and_ends_at_the_sample():
@@ -86,45 +98,55 @@ def test_a_line_starts_at_the_noise_and_ends_at_the_sample():
     torch.testing.assert_close(between(noise, x, torch.full((4,), 0.25)), 0.75 * noise + 0.25 * x)
 
 
-def test_the_true_velocity_has_no_loss(make_batch):
+def test_the_truth_has_no_loss(make_batch):
     target = torch.tensor([2.0, -1.0])
     batch = make_batch(target.expand(50, 2), torch.zeros(50, dtype=torch.long))
 
-    loss, _ = Matching(0.1)({"velocity": KnownTarget(target)}, batch)
+    loss, _ = Matching(0.1)({"denoiser": Constant(target)}, batch)
 
-    assert loss.item() == pytest.approx(0.0, abs=1e-6)
+    assert loss.item() == 0.0
+
+
+def test_the_loss_is_the_error_of_the_velocity_until_little_remains(make_batch):
+    target, told = torch.tensor([2.0, -1.0]), torch.tensor([2.0, 0.0])
+    batch = make_batch(target.expand(20_000, 2), torch.zeros(20_000, dtype=torch.long))
+
+    loss, _ = Matching(0.0)({"denoiser": Constant(told)}, batch)
+
+    mean_weight = (1 / 0.5 - 1) + 0.5 / 0.5**2  # the integral of 1 / (1 - t)^2 up to t = .5, and of 1 / .5^2 beyond
+    assert loss.item() == pytest.approx(0.5 * mean_weight, rel=0.03)
 
 
 def test_the_class_of_the_set_share_of_samples_is_hidden(make_batch):
-    network = ClassVelocity()
-    Matching(0.1)({"velocity": network}, make_batch(torch.randn(5_000, 2), torch.full((5_000,), 3)))
+    network = ClassDenoiser()
+    Matching(0.1)({"denoiser": network}, make_batch(torch.randn(5_000, 2), torch.full((5_000,), 3)))
 
     assert float((network.labels == 9).float().mean()) == pytest.approx(0.1, abs=0.02)
     assert set(network.labels.tolist()) == {3, 9}
 
 
-@pytest.mark.parametrize(("guidance", "velocity", "passes"), [(1.0, 3, 20), (2.0, -3, 40), (0.0, 9, 40)])
-def test_guidance_moves_away_from_the_velocity_without_class(guidance, velocity, passes):
-    network = ClassVelocity()
+@pytest.mark.parametrize(("guidance", "sample", "passes"), [(1.0, 3, 19), (2.0, -3, 38), (0.0, 9, 38)])
+def test_guidance_moves_away_from_the_sample_without_class(guidance, sample, passes):
+    network = ClassDenoiser()
     made = (
         FlowMatching(guidance=guidance, num_steps=10)
-        .sample({"velocity": network}, [4, 5], torch.tensor([3, 3]), spec=POINTS)
+        .sample({"denoiser": network}, [4, 5], torch.tensor([3, 3]), spec=POINTS)
         .x
     )
 
-    torch.testing.assert_close(made, latents([4, 5], 2, made.device) + velocity)
+    torch.testing.assert_close(made, torch.full((2, 2), float(sample)))
     assert network.passes == passes
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_every_weight_learns(spec, make_batch):
     networks = FlowMatching(size="tiny").networks(spec, 2, seed=1)
-    shaken(networks["velocity"])
+    shaken(networks["denoiser"])
     x = torch.randn(40, *spec.shape, generator=torch.Generator().manual_seed(0))
     loss, _ = Matching(0.5)(networks, make_batch(x, torch.arange(40) % 2))
     loss.backward()
 
-    for name, parameter in networks["velocity"].named_parameters():
+    for name, parameter in networks["denoiser"].named_parameters():
         assert float(parameter.grad.abs().sum()) > 0, name
 
 
@@ -132,7 +154,7 @@ def test_every_weight_learns(spec, make_batch):
 def test_a_sample_depends_on_its_own_seed_and_label_alone(spec):
     family = FlowMatching(size="tiny", num_steps=2)
     networks = family.networks(spec, 2, seed=1)
-    shaken(networks["velocity"])
+    shaken(networks["denoiser"])
     with torch.no_grad():
         together = family.sample(networks, [3, 4, 5], torch.tensor([0, 1, 1]), spec=spec).x
         alone = family.sample(networks, [4], torch.tensor([1]), spec=spec).x

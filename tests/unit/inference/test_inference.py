@@ -132,7 +132,7 @@ def test_an_arc_keeps_the_length_and_ends_where_it_should():
 
 
 @pytest.mark.parametrize("to_class", [None, "dog"])
-@pytest.mark.parametrize(("kind", "network"), [("flow_matching", "velocity"), ("r3gan", "generator")])
+@pytest.mark.parametrize(("kind", "network"), [("flow_matching", "denoiser"), ("r3gan", "generator")])
 def test_interpolation_draws_a_grid_and_leaves_the_generator_as_it_was(kind, network, to_class, tmp_path):
     generator = opened(write_checkpoint(tmp_path / "c", kind))
     before = {name: value.clone() for name, value in generator.networks[network].state_dict().items()}

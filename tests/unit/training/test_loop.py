@@ -130,17 +130,22 @@ def test_validation_keeps_the_best_weights_and_patience_ends_training():
     scores = iter([0.1, 0.9, 0.3, 0.2, 0.1, 0.0])
     seen: list[torch.Tensor] = []
 
-    def score(networks) -> float:
+    def numbers(networks) -> dict[str, float]:
         seen.append(weights(networks).clone())
-        return next(scores)
+        return {"score": next(scores), "other": 7.0}
 
+    curves: dict[str, list[float]] = {}
+    hooks = Hooks(metric=lambda name, value, _: curves.setdefault(name, []).append(value))
     result = train(
-        make_model(), PHASES, make_data(), LoopSettings(1600, 16, seed=5), validation=Validation(16, score, patience=2)
-    )
+        make_model(), PHASES, make_data(), LoopSettings(1600, 16, seed=5),
+        validation=Validation(16, numbers, patience=2), hooks=hooks,
+    )  # fmt: skip
 
     assert result.best_score == 0.9
     assert result.samples_seen == 64
     assert torch.equal(weights(result.networks), seen[1])
+    assert curves["validation/score"] == [0.1, 0.9, 0.3, 0.2]
+    assert curves["validation/other"] == [7.0] * 4
 
 
 def test_only_the_networks_of_a_phase_move():
@@ -213,7 +218,7 @@ def test_alarms_that_do_not_end_stop_training_with_the_best_weights(tmp_path):
     settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=32, report_every_samples=16, max_rollbacks=1)
     trained = train(
         make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path), watch=watch,
-        validation=Validation(64, lambda _: next(scores), patience=9),
+        validation=Validation(64, lambda _: {"score": next(scores)}, patience=9),
     )  # fmt: skip
 
     assert trained.best_score == 3.0
