@@ -175,3 +175,15 @@ def test_the_mean_and_the_covariance_of_a_gaussian_are_learned(points_after_trai
 
     torch.testing.assert_close(points.mean(0), mean, atol=0.1, rtol=0)
     torch.testing.assert_close(points.T.cov(), shape @ shape.T, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("spec", SPECS[1:])
+def test_pictures_never_leave_their_range(spec):
+    family = FlowMatching(size="tiny", num_steps=2)
+    networks = family.networks(spec, 2, seed=1)
+    with torch.no_grad():
+        for parameter in networks["denoiser"].parameters():
+            parameter.mul_(20)
+        made = family.sample(networks, [3, 4], torch.tensor([0, 1]), spec=spec).x
+
+    assert float(made.abs().max()) == pytest.approx(1.0, abs=1e-3)
