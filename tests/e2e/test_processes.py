@@ -13,7 +13,7 @@ from aigc_pipeline.pipeline import Judged, judge_pipeline
 from tests.e2e.running import fast_config
 
 pytestmark = pytest.mark.e2e
-SHORT = ("train.total_samples=3200", "train.patience=99", "calibrate.pilot_per_class=30")
+SHORT = ("train.total_samples=9600", "train.patience=99", "calibrate.pilot_per_class=30")
 
 
 def judge(workspace: Path, *overrides: str) -> tuple[Judged, dict[str, torch.Tensor]]:
@@ -27,7 +27,7 @@ def test_two_processes_train_the_weights_of_one(tmp_path):
     one, weights_of_one = judge(tmp_path / "one")
     two, weights_of_two = judge(tmp_path / "two", "runtime.processes=2")
 
-    assert one.checkpoint.samples_seen == two.checkpoint.samples_seen == 3_200
+    assert one.checkpoint.samples_seen == two.checkpoint.samples_seen == 9_600
     assert one.checkpoint.best_samples_seen == two.checkpoint.best_samples_seen
     for name, value in weights_of_one.items():
         torch.testing.assert_close(weights_of_two[name], value, rtol=1e-3, atol=1e-4)
