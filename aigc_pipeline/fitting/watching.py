@@ -53,9 +53,8 @@ class HealthWatch:
             numbers["diversity"] = ratio
         if self.encoder.has_head and self.classes is not None:
             numbers["label_agreement"] = agreement(made.labelled(self.classes[made.labels]), self.encoder)
-        alarm = (
-            diverging(history) or overfitted(history) or collapsed(numbers, progress) or mislabeled(numbers, progress)
-        )
+        found = [*history[:-1], {**history[-1], **numbers}]
+        alarm = diverging(found) or overfitted(found) or collapsed(found, progress) or mislabeled(found, progress)
         return Finding(alarm, numbers)
 
 
@@ -78,20 +77,31 @@ def agreement(made: LabelledCells, encoder: FittedEncoder) -> float:
     return float((encoder.encode_with_logits(made.cells)[1].argmax(1) == made.labels).mean())
 
 
-def collapsed(numbers: Report, progress: float) -> str | None:
-    """Tell when samples of a class hardly differ, after a quarter of the training."""
-    ratio = numbers.get("diversity")
-    if ratio is None or progress < _DIVERSITY_AFTER or ratio >= MIN_DIVERSITY:
+def collapsed(history: Sequence[Report], progress: float) -> str | None:
+    """Tell when samples of a class hardly differ, after a quarter of the training, and do not come to differ more."""
+    ratio = history[-1].get("diversity")
+    if ratio is None or progress < _DIVERSITY_AFTER or ratio >= MIN_DIVERSITY or _is_the_best("diversity", history):
         return None
     return f"mode collapse: samples of a class differ {ratio:.0%} as much as real ones do (limit {MIN_DIVERSITY:.0%})"
 
 
-def mislabeled(numbers: Report, progress: float) -> str | None:
-    """Tell when the referee sees other classes than asked for, after a third of the training."""
-    share = numbers.get("label_agreement")
-    if share is None or progress < _AGREEMENT_AFTER or share >= MIN_AGREEMENT:
+def mislabeled(history: Sequence[Report], progress: float) -> str | None:
+    """Tell when the referee sees other classes than asked for, after a third of the training, and no more of those."""
+    share = history[-1].get("label_agreement")
+    if (
+        share is None
+        or progress < _AGREEMENT_AFTER
+        or share >= MIN_AGREEMENT
+        or _is_the_best("label_agreement", history)
+    ):
         return None
     return f"the referee sees the class that was asked for in {share:.0%} of the samples (limit {MIN_AGREEMENT:.0%})"
+
+
+def _is_the_best(name: str, history: Sequence[Report]) -> bool:
+    """Tell whether a number is higher than in any earlier report: a short training that still learns is not sick."""
+    earlier = [report[name] for report in history[:-1] if name in report]
+    return bool(earlier) and history[-1][name] > max(earlier)
 
 
 def diverging(history: Sequence[Report]) -> str | None:

@@ -27,7 +27,7 @@ class Watch(Protocol):
 
         Args:
             networks: the result so far (the averaged networks), ready for inference.
-            history: the last reports, the newest last.
+            history: the last reports, the newest last; what was found in earlier ones is among their numbers.
             progress: share of training done.
         """
         ...

@@ -162,6 +162,7 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
             finding = Finding()
             if watch is not None and team.is_first:
                 finding = watch(result, progress.history, seen / settings.total_samples)
+                progress.history[-1] |= finding.numbers
             for name, value in {**numbers, **stepper.memory(), **finding.numbers}.items():
                 hooks.metric(name, value, seen)
             alarm = team.agree(finding.alarm)

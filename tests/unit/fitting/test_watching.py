@@ -35,12 +35,18 @@ def test_classes_of_identical_or_single_samples_say_nothing_about_diversity(synt
 
 @pytest.mark.parametrize(("ratio", "progress", "is_alarm"), [(0.1, 0.5, True), (0.1, 0.1, False), (0.3, 0.9, False)])
 def test_collapse_is_an_alarm_after_a_quarter_of_the_training(ratio, progress, is_alarm):
-    assert (collapsed({"diversity": ratio}, progress) is not None) == is_alarm
+    assert (collapsed([{"diversity": ratio}], progress) is not None) == is_alarm
 
 
 @pytest.mark.parametrize(("share", "progress", "is_alarm"), [(0.1, 0.5, True), (0.1, 0.3, False), (0.5, 0.9, False)])
 def test_foreign_labels_are_an_alarm_after_a_third_of_the_training(share, progress, is_alarm):
-    assert (mislabeled({"label_agreement": share}, progress) is not None) == is_alarm
+    assert (mislabeled([{"label_agreement": share}], progress) is not None) == is_alarm
+
+
+@pytest.mark.parametrize(("earlier", "is_alarm"), [([0.05], False), ([0.05, 0.12], True), ([0.1], True)])
+def test_a_number_that_is_still_rising_is_no_alarm(earlier, is_alarm):
+    assert (collapsed([{"diversity": each} for each in [*earlier, 0.1]], 0.5) is not None) == is_alarm
+    assert (mislabeled([{"label_agreement": each} for each in [*earlier, 0.1]], 0.5) is not None) == is_alarm
 
 
 def test_an_exploding_penalty_is_an_alarm():
