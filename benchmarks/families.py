@@ -1,6 +1,7 @@
 """Every generator family at the same wall-clock on the same core: what its samples are worth, and how like real ones.
 
-Each trains as the train stage would, looking at its samples within the same minutes: a tenth of the training samples
+Each trains as the train stage would, but for the plan's limit of 1,000 samples a training sample, which here would
+shorten the ten minutes of cheap families. Looking at samples is part of the minutes: a tenth of the training samples
 chooses the weights and, for families that adapt it, the strength of augmentation. Minutes are counted in samples: `--measure`
 finds out, alone on the machine, how many samples each family sees in so many minutes on so many threads; trainings of that
 length may then run side by side, on any number of threads.

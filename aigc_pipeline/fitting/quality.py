@@ -63,9 +63,10 @@ def validation_of(
 
     The samples have the selection split's class mix. None where it is too small to choose. The distance is MMD^2 with a
     Gaussian kernel (Gretton et al. 2012, Eq. 3), whose sigma is half the reals' median distance: bounded, so that no sample
-    of large norm decides, as under KID's cubic one (docs/LOG.md). `held_out_score` decides: minus the distance, minus a cost of near copies beyond `max_copy_share`. The distance stays flat while a generator learns its
-    training samples by heart, so these cost more than any distance (ADR 13); where samples are made from parents, and near
-    them on purpose, nothing.
+    of large norm decides, as under KID's cubic one (docs/LOG.md). `held_out_score` decides: minus the distance, minus a
+    cost of near copies beyond `max_copy_share`. The distance stays flat while a generator learns its training samples by
+    heart, so these cost more than any distance (ADR 13); where samples are made from parents, and near them on purpose,
+    nothing.
     """
     if len(selection) < MIN_SELECTION or every_samples <= 0:
         return None

@@ -79,29 +79,26 @@ def agreement(made: LabelledCells, encoder: FittedEncoder) -> float:
 
 def collapsed(history: Sequence[Report], progress: float) -> str | None:
     """Tell when samples of a class hardly differ, after a quarter of the training, and do not come to differ more."""
-    ratio = history[-1].get("diversity")
-    if ratio is None or progress < _DIVERSITY_AFTER or ratio >= MIN_DIVERSITY or _is_the_best("diversity", history):
+    if progress < _DIVERSITY_AFTER or not _stays_under(MIN_DIVERSITY, "diversity", history):
         return None
+    ratio = history[-1]["diversity"]
     return f"mode collapse: samples of a class differ {ratio:.0%} as much as real ones do (limit {MIN_DIVERSITY:.0%})"
 
 
 def mislabeled(history: Sequence[Report], progress: float) -> str | None:
-    """Tell when the referee sees other classes than asked for, after a third of the training, and no more of those."""
-    share = history[-1].get("label_agreement")
-    if (
-        share is None
-        or progress < _AGREEMENT_AFTER
-        or share >= MIN_AGREEMENT
-        or _is_the_best("label_agreement", history)
-    ):
+    """Tell when the referee sees other classes than asked for, after a third of the training, and sees no more of these."""
+    if progress < _AGREEMENT_AFTER or not _stays_under(MIN_AGREEMENT, "label_agreement", history):
         return None
+    share = history[-1]["label_agreement"]
     return f"the referee sees the class that was asked for in {share:.0%} of the samples (limit {MIN_AGREEMENT:.0%})"
 
 
-def _is_the_best(name: str, history: Sequence[Report]) -> bool:
-    """Tell whether a number is higher than in any earlier report: a short training that still learns is not sick."""
+def _stays_under(limit: float, name: str, history: Sequence[Report]) -> bool:
+    """Tell whether a number is under its limit and no higher than before: a short training that still learns is not sick."""
+    if name not in history[-1] or history[-1][name] >= limit:
+        return False
     earlier = [report[name] for report in history[:-1] if name in report]
-    return bool(earlier) and history[-1][name] > max(earlier)
+    return not earlier or history[-1][name] <= max(earlier)
 
 
 def diverging(history: Sequence[Report]) -> str | None:

@@ -16,21 +16,6 @@ _BLOCK_ENTRIES = 1 << 21  # 16 MB of float64 per kernel block
 _MAX_MEDIAN_ROWS = 2_000
 
 
-def kid(real: NDArray[np.floating], fake: NDArray[np.floating]) -> float:
-    """Return the kernel distance of Binkowski et al. 2018: unbiased MMD^2, kernel (x.y / d + 1)^3.
-
-    Over the whole sets, not over subsets. It is the Kernel Inception Distance in Inception's features only.
-
-    Args:
-        real: features `[n, d]`, n >= 2.
-        fake: features `[m, d]`, m >= 2.
-
-    Raises:
-        ValueError: if a set has fewer than two rows.
-    """
-    return unbiased_mmd({"kid": cubic(real.shape[1])}, real, fake)["kid"]
-
-
 def unbiased_mmd(
     kernels: Mapping[str, Kernel], real: NDArray[np.floating], fake: NDArray[np.floating]
 ) -> dict[str, float]:
@@ -50,7 +35,10 @@ def unbiased_mmd(
 
 
 def cubic(num_features: int) -> Kernel:
-    """Return the kernel (x.y / d + 1)^3 of KID."""
+    """Return the kernel (x.y / d + 1)^3 of KID (Binkowski et al. 2018).
+
+    Its MMD^2 is the Kernel Inception Distance in Inception's features only; here over the whole sets, not over subsets.
+    """
 
     def kernel(x: FloatArray, y: FloatArray) -> FloatArray:
         base = x @ y.T

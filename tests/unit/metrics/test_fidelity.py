@@ -6,7 +6,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from aigc_pipeline.metrics.fidelity import LabelledFeatures, compare, compare_per_class
 from aigc_pipeline.metrics.frechet import diagonal_frechet_distance, frechet_distance
-from aigc_pipeline.metrics.kernel import kid
+from aigc_pipeline.metrics.kernel import cubic, unbiased_mmd
 from aigc_pipeline.metrics.memorisation import copying, wilson_interval
 from aigc_pipeline.metrics.prdc import prdc
 
@@ -121,7 +121,9 @@ def test_draws_of_everything_there_is_give_the_metric_of_the_whole_sets():
     reference, pool = labelled([40] * 3, 0), labelled([40] * 3, 1, 1.0)
     found = compare(reference, {"after": pool}, num_classes=3, num_draws=2, seed=0)
 
-    assert found["kid/after"].value == pytest.approx(kid(reference.features, pool.features), rel=1e-6)
+    kernels = {"kid": cubic(reference.features.shape[1])}
+    expected = unbiased_mmd(kernels, reference.features, pool.features)["kid"]
+    assert found["kid/after"].value == pytest.approx(expected, rel=1e-6)
     assert found["frechet_distance/after"].value == pytest.approx(
         frechet_distance(reference.features, pool.features), rel=1e-6
     )

@@ -5,7 +5,7 @@ from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from aigc_pipeline.metrics import kernel
-from aigc_pipeline.metrics.kernel import cubic, gaussian, kid, median_squared_distance, unbiased_mmd
+from aigc_pipeline.metrics.kernel import cubic, gaussian, median_squared_distance, unbiased_mmd
 
 
 class Identity(torch.nn.Module):
@@ -32,7 +32,7 @@ def test_kid_equals_torchmetrics_to_1e_6_whatever_the_block(sets, block_entries,
     metric.update(torch.from_numpy(real), real=True)
     metric.update(torch.from_numpy(fake), real=False)
 
-    assert kid(real, fake) == pytest.approx(float(metric.compute()[0]), rel=1e-6)
+    assert unbiased_mmd({"kid": cubic(16)}, real, fake)["kid"] == pytest.approx(float(metric.compute()[0]), rel=1e-6)
 
 
 def test_a_gaussian_kernel_equals_the_sum_over_sklearns_kernel_matrix(sets):
@@ -82,4 +82,4 @@ def test_the_median_of_many_rows_comes_from_a_part_of_them():
 
 def test_one_sample_is_too_few_for_an_unbiased_estimate():
     with pytest.raises(ValueError, match="not 1 real and 5 synthetic"):
-        kid(np.ones((1, 4)), np.ones((5, 4)))
+        unbiased_mmd({"kid": cubic(4)}, np.ones((1, 4)), np.ones((5, 4)))
