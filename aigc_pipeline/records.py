@@ -182,6 +182,8 @@ class Judge(Record):
     healthy: bool
     complaints: tuple[str, ...]
     """Why the critic may not filter by probability; empty when healthy."""
+    filters_by_probability: bool = False
+    """Whether it does: it is healthy, was proven on unseen reals, and tells generated from real."""
     calibrator: str = "platt"
     ece: float | None
     excess_ece: float | None = None

@@ -265,8 +265,9 @@ def calibration(run: Run) -> dict[str, float | None]:
     fakes = run.make_fakes({label: 2 * int(n) for label, n in enumerate(counts)}, "unseen")
     both = concatenate(run.test, fakes)
     batch = run.bench.prepare(
-        both.cells, labels=both.labels, parents=np.full(len(both), -1), ids=both.ids, run_seed=run.seed
-    )
+        both.cells, labels=both.labels, parents=np.full(len(both), -1), is_classic=np.zeros(len(both), bool),
+        ids=both.ids, run_seed=run.seed,
+    )  # fmt: skip
     is_real = np.arange(len(both)) < len(run.test)
     logit = calibrated_logit(batch, run.state)
     unseen = measure(logit, both.labels, is_real, CalibrateConfig().limits(), seed=run.seed).numbers

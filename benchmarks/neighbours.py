@@ -216,6 +216,7 @@ def scoring() -> dict[str, float]:
     started, cpu = time.monotonic(), time.process_time()
     batch = bench.prepare(
         cells, labels=labels[rows], parents=np.full(CANDIDATES, -1, np.int64),
+        is_classic=np.zeros(CANDIDATES, bool),
         ids=[str(i) for i in range(CANDIDATES)], run_seed=SEED,
     )  # fmt: skip
     table = pa.table({"label": pa.array(batch.labels), **score_batch(batch, state, reference)})
@@ -234,7 +235,8 @@ def placeholder_state(num_features: int) -> Any:
 
     ten, holdout = np.zeros(10), np.linspace(0, 1, 400)
     return JudgeState(
-        critic_weights=np.zeros(num_features + 1), critic_bias=0.0, uses_d_logit=True, d_offset=ten, d_scale=1.0,
+        critic_weights=np.zeros(num_features + 1), critic_bias=0.0, critic_reals=np.ones(10, np.int64),
+        uses_d_logit=True, d_offset=ten, d_scale=1.0,
         calibrator=Platt().kind, calibration=np.array([1.0, 0.0]), class_calibration=np.zeros((10, 2)),
         class_share=ten, log_mean_ratio=ten, acceptance_constant=ten + 1, acceptance_peak=ten,
         acceptance_rule="optimal", min_p_real=0.0, filters_by_probability=True, holdout_logits=holdout,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from scipy.special import softmax
 
 from aigc_pipeline.anomaly.files import UserFile, list_files
@@ -156,8 +155,14 @@ class Examiner:
         if signs.logits is not None:
             labels = np.where(labels < 0, signs.logits.argmax(1), labels)
         asked = np.maximum(labels, 0)
-        none: NDArray[np.int64] = np.full(len(labels), -1)
-        batch = self.bench.prepare(cells, labels=asked, parents=none, ids=ids, run_seed=self.run.context.seed)
+        batch = self.bench.prepare(
+            cells,
+            labels=asked,
+            parents=np.full(len(labels), -1),
+            is_classic=np.zeros(len(labels), bool),
+            ids=ids,
+            run_seed=self.run.context.seed,
+        )
         scores = Critic().score(batch, self.state, self.bench.reference)
         return {
             name: [

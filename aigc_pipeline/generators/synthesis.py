@@ -72,9 +72,9 @@ class Synthesizer:
             is_varied = varied_only or label in self.varied_labels
             origin: Origin = "classic" if is_varied else self.generator.origin
             has_parents = is_varied or self.generator.uses_parents
-            parents = _even_draw(rows, count, root, label) if has_parents else np.full(count, -1)
+            parents = _even_draw(rows, count, root, *names, label) if has_parents else np.full(count, -1)
             seeds = [seed_for(root, "sample", *names, label, i) for i in range(count)]
-            told = self._told(label, count, root, attributes)
+            told = self._told(label, count, attributes, root, *names)
             orders += [
                 Order(label, seed, origin, int(parent), int(condition))
                 for seed, parent, condition in zip(seeds, parents, told, strict=True)
@@ -109,11 +109,13 @@ class Synthesizer:
         notes: list[str | None] = [*made.transforms] if made.transforms else [None] * len(padded)
         return modality.from_tensor(made.x[: len(orders)], self.spec), notes[: len(orders)]
 
-    def _told(self, label: int, count: int, root: int, attributes: Attributes | None) -> NDArray[np.int64]:
+    def _told(
+        self, label: int, count: int, attributes: Attributes | None, root: int, *names: str | int
+    ) -> NDArray[np.int64]:
         """Return what the networks are told about each sample of a class."""
         if self.conditions is None:
             return np.full(count, label)
-        return _even_draw(self.conditions.of_class(label, attributes), count, root, label)
+        return _even_draw(self.conditions.of_class(label, attributes), count, root, *names, label)
 
     def _parents(self, orders: Sequence[Order], family: Generator) -> torch.Tensor | None:
         if not family.uses_parents:
@@ -122,7 +124,7 @@ class Synthesizer:
         return modality_of(self.spec).to_tensor(cells, self.spec).to(self.device)
 
 
-def _even_draw(rows: NDArray[np.int64], count: int, root: int, label: int) -> NDArray[np.int64]:
-    """Return `count` of `rows` so that each is used equally often, give or take one."""
-    shuffled = numpy_generator(root, "parents", label).permutation(rows)
+def _even_draw(rows: NDArray[np.int64], count: int, root: int, *names: str | int) -> NDArray[np.int64]:
+    """Return `count` of `rows` so that each is used equally often, give or take one; in an order of these names' own."""
+    shuffled = numpy_generator(root, "parents", *names).permutation(rows)
     return shuffled[np.arange(count) % len(shuffled)]

@@ -74,6 +74,7 @@ class Fitting:
         return JudgeState(
             critic_weights=np.zeros(0),
             critic_bias=0.0,
+            critic_reals=np.zeros(num_classes, np.int64),
             uses_d_logit=False,
             d_offset=np.zeros(num_classes),
             d_scale=1.0,
@@ -122,7 +123,7 @@ class Fitting:
             state = replace(state, uses_d_logit=True, d_offset=np.array(means), d_scale=scale)
         inputs = np.concatenate([critic_inputs(real_batch, state), critic_inputs(fakes, state)])
         weights = class_balanced_weights(labels, is_real)
-        fitted = fit_critic(inputs, is_real, weights, seed=self.context.seed_for("folds"))
+        fitted = fit_critic(inputs, is_real, weights, labels, seed=self.context.seed_for("folds"))
         overall, per_class, shares = fit_per_class(
             self.config.calibrator, fitted.out_of_fold, is_real, weights, labels,
             num_classes=num_classes, shrinkage=self.config.class_shrinkage,
@@ -131,6 +132,7 @@ class Fitting:
             state,
             critic_weights=fitted.weights,
             critic_bias=fitted.bias,
+            critic_reals=reals.class_counts(num_classes),
             calibration=overall,
             class_calibration=per_class,
             class_share=shares,

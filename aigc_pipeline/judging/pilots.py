@@ -68,6 +68,7 @@ class Pilots:
             reals.cells,
             labels=reals.labels,
             parents=np.full(len(reals), -1, np.int64),
+            is_classic=np.zeros(len(reals), bool),
             ids=reals.ids,
             run_seed=self.context.seed,
         )
@@ -85,6 +86,7 @@ class Pilots:
             cells,
             labels=np.array([order.label for order in orders], np.int64),
             parents=np.array([order.parent for order in orders], np.int64),
+            is_classic=np.array([order.origin == "classic" for order in orders]),
             ids=[f"{purpose}-{i}" for i in range(len(orders))],
             run_seed=self.context.seed,
         )

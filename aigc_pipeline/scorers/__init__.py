@@ -39,6 +39,7 @@ class Bench:
         *,
         labels: NDArray[np.int64],
         parents: NDArray[np.int64],
+        is_classic: NDArray[np.bool_],
         ids: Sequence[str],
         run_seed: int,
     ) -> ScoringBatch:
@@ -54,6 +55,7 @@ class Bench:
             referee_logits=logits,
             d_logit=self.d_logit(cells, labels),
             parents=parents,
+            is_classic=is_classic,
             coins=np.array([coin(run_seed, sample_id) for sample_id in ids]),
         )
 

@@ -27,6 +27,8 @@ class ScoringBatch:
     d_logit: FloatArray | None
     parents: NDArray[np.int64]
     """Row of the parent in the training split, -1 for none."""
+    is_classic: NDArray[np.bool_]
+    """Varied by hand-written variation, not made by the trained family."""
     coins: NDArray[np.float64]
 
 
@@ -37,6 +39,8 @@ class JudgeState:
     critic_weights: NDArray[np.float64]
     """`[d]`, or `[d + 1]` with the discriminator's logit last; empty where there is no critic."""
     critic_bias: float
+    critic_reals: NDArray[np.int64]
+    """`[classes]`: reals that the critic was fitted on. Of a class without any it knows nothing."""
     uses_d_logit: bool
     d_offset: NDArray[np.float64]
     """`[classes]`: what a relativistic loss leaves undefined, taken out before the critic reads the logit."""
@@ -80,8 +84,9 @@ class JudgeState:
         return content_sha256(file.read_bytes())
 
     def judges(self, batch: ScoringBatch) -> NDArray[np.bool_]:
-        """Return which rows the critic can judge: those made by the method that its class's pilot was made by."""
-        return np.asarray((batch.parents < 0) | self.is_varied[batch.labels])
+        """Return which rows the critic can judge: of a class that it has seen, made as its class's pilot was, or real."""
+        is_known = (batch.parents < 0) | (batch.is_classic == self.is_varied[batch.labels])
+        return np.asarray(is_known & (self.critic_reals[batch.labels] > 0))
 
     @classmethod
     def load(cls, file: Path) -> "JudgeState":

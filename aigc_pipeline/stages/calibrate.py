@@ -18,7 +18,7 @@ from aigc_pipeline.metrics.trade import Trade
 from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, Judge, SynthesisPlan
 from aigc_pipeline.scorers.health import Health
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 STATE = "judge.npz"
 _MIN_CLASS_SHARE = 0.8
 
@@ -70,6 +70,7 @@ def calibrate(
         critic_mode=mode,
         healthy=not health.complaints,
         complaints=health.complaints,
+        filters_by_probability=trusted,
         calibrator=config.calibrator.kind,
         **health.numbers,
         reliability=health.reliability,
@@ -88,6 +89,9 @@ def _tell(context: Context, mode: str, health: Health, num_calibration: int, tra
     reporter = context.reporter
     if mode == "none":
         reporter.note("too few real samples for a critic: candidates are gated by label and distance alone.")
+        return
+    if health.numbers["auc"] is None:
+        reporter.note("no selection samples to prove the critic on: filtering by probability is skipped.")
         return
     if mode == "crossfit":
         reporter.note(

@@ -10,8 +10,9 @@ from aigc_pipeline.core.context import Context
 from aigc_pipeline.data.shards import read_table, write_table
 from aigc_pipeline.gates import BY_PROBABILITY, ClassQuota, FilterPolicy, ImportanceWeights, apply_gates, count_reasons
 from aigc_pipeline.records import FilteredSet, Judge, ScoredSet, SynthesisPlan
+from aigc_pipeline.scorers.acceptance import acceptance_probability, solve_acceptance
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 QUOTA = ClassQuota().kind
 
 
@@ -43,22 +44,26 @@ def filter_candidates(
         rejected=count_reasons(reasons),
         kept_by_class={name: kept[name] for name in want},
         shortfall=shortfall,
-        filtered_by_probability=by_probability and judge.healthy and judge.critic_mode != "none",
+        filtered_by_probability=by_probability and judge.filters_by_probability,
     )
 
 
 def importance_weights(table: pa.Table, settings: ImportanceWeights | None) -> NDArray[np.float32]:
-    """Return, per candidate, ratio ** power, cut at the largest weight, 1 on average over the accepted of a class."""
+    """Return, per candidate, min(c ratio ** power, largest weight), 1 on average over the accepted of a class.
+
+    1 where the critic may not be trusted.
+    """
     weights = np.ones(len(table), np.float32)
     if settings is None:
         return weights
     log_ratio, labels = table["log_density_ratio"].to_numpy(), table["label"].to_numpy()
-    accepted = table["accepted"].to_numpy(zero_copy_only=False) & ~np.isnan(log_ratio)
+    is_trusted = ~np.isnan(table["accept_probability"].to_numpy())
+    accepted = table["accepted"].to_numpy(zero_copy_only=False) & is_trusted
     for label in np.unique(labels[accepted]):
         rows = np.flatnonzero(accepted & (labels == label))
         raw = np.exp(settings.power * log_ratio[rows])
-        cut = np.minimum(raw / raw.mean(), settings.max_weight)
-        weights[rows] = cut / cut.mean()
+        constant = np.full(len(rows), solve_acceptance(raw, 1 / settings.max_weight))
+        weights[rows] = settings.max_weight * acceptance_probability(raw, constant)
     return weights
 
 
@@ -77,5 +82,6 @@ def _tell(
     context.reporter.table("rejected", [{"reason": reason, "candidates": n} for reason, n in rejected.items()])
     for name, missing in shortfall.items():
         context.reporter.note(
-            f"class '{name}' is {missing} of {want[name]} short: its candidates did not pass the gates."
+            f"class '{name}' is {missing} of {want[name]} short of what its method was to make: not enough candidates "
+            "passed the gates."
         )

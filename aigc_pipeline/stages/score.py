@@ -23,7 +23,7 @@ from aigc_pipeline.records import (
 )
 from aigc_pipeline.scorers import JudgeState, add_set_columns, score_batch
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 _NULLABLE = {column.name for column in CANDIDATES if column.nullable}
 
 
@@ -62,6 +62,7 @@ def score(
                 from_table(part).cells,
                 labels=part["label"].to_numpy(),
                 parents=part["parent_row"].to_numpy(),
+                is_classic=np.array([origin == "classic" for origin in part["origin"].to_pylist()], bool),
                 ids=part["sample_id"].to_pylist(),
                 run_seed=context.seed,
             )

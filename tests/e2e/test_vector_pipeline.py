@@ -103,6 +103,16 @@ def test_the_critic_says_nothing_about_varied_rows_beside_generated_ones(vector_
     }
 
 
+def test_a_critic_that_cannot_tell_varied_rows_from_real_ones_filters_nothing_and_no_record_says_that_it_did(tmp_path):
+    run(fast_config("mixture", "train.generator.kind=classic", "calibrate.min_auc=0.9"), tmp_path)
+    table = pq.read_table(tmp_path / "versions" / "v0001" / "candidates.parquet").to_pandas()
+    card = (tmp_path / "versions" / "v0001" / "README.md").read_text()
+
+    assert table["accept_probability"].isna().all()
+    assert table["p_real"].notna().all()
+    assert "Not filtered by probability" in card
+
+
 def test_new_samples_move_no_old_one_and_retrain_nothing(tmp_path, recording_reporter):
     run(fast_config("mixture"), tmp_path)
     first = _roles(tmp_path)

@@ -5,7 +5,7 @@ import pytest
 
 from aigc_pipeline.scorers.base import percentile
 from aigc_pipeline.scorers.calibrators import Platt
-from aigc_pipeline.scorers.critic import class_balanced_weights, fit_critic
+from aigc_pipeline.scorers.critic import class_balanced_weights, even_folds, fit_critic
 
 SHIFT = np.array([0.8, 0.0])
 
@@ -31,8 +31,9 @@ def fitted() -> tuple[np.ndarray, np.ndarray]:
     real, fake = draw(2_000, 0)
     features = np.concatenate([real, fake])
     is_real = np.arange(len(features)) < len(real)
-    weights = class_balanced_weights(np.zeros(len(features), np.int64), is_real)
-    critic = fit_critic(features, is_real, weights, seed=0)
+    one_class = np.zeros(len(features), np.int64)
+    weights = class_balanced_weights(one_class, is_real)
+    critic = fit_critic(features, is_real, weights, one_class, seed=0)
     unseen = np.concatenate(draw(5_000, 1))
     return calibrated_logit(critic, is_real, weights, unseen), true_log_ratio(unseen)
 
@@ -57,8 +58,9 @@ def test_an_unequal_number_of_fakes_does_not_shift_the_prior():
     more = np.concatenate([fake, draw(4_000, 5)[1]])
     features = np.concatenate([real, more])
     is_real = np.arange(len(features)) < len(real)
-    weights = class_balanced_weights(np.zeros(len(features), np.int64), is_real)
-    critic = fit_critic(features, is_real, weights, seed=0)
+    one_class = np.zeros(len(features), np.int64)
+    weights = class_balanced_weights(one_class, is_real)
+    critic = fit_critic(features, is_real, weights, one_class, seed=0)
     unseen = np.concatenate(draw(5_000, 1))
     logit = calibrated_logit(critic, is_real, weights, unseen)
 
@@ -72,6 +74,38 @@ def test_weights_give_every_class_equal_mass_on_both_sides():
 
     for label in (0, 1):
         assert weights[is_real & (labels == label)].sum() == pytest.approx(weights[~is_real & (labels == label)].sum())
+
+
+def test_folds_spread_every_stratum_and_the_whole_evenly():
+    strata = np.random.default_rng(0).integers(0, 7, 203)
+    folds = even_folds(strata, seed=3)
+
+    for stratum in range(7):
+        assert np.ptp(np.bincount(folds[strata == stratum], minlength=5)) <= 1
+    assert np.ptp(np.bincount(folds, minlength=5)) <= 1
+    assert np.array_equal(folds, even_folds(strata, seed=3))
+    assert not np.array_equal(folds, even_folds(strata, seed=4))
+
+
+def test_a_weak_critic_over_ten_distant_classes_is_calibrated_neither_up_nor_down():
+    """Folds that lack classes made the slope a quarter too small here."""
+    labels, is_real = np.tile(np.repeat(np.arange(10), 30), 3), np.arange(900) < 300
+    shift, centers = np.where(np.arange(20) == 15, 0.35, 0.0), 3 * np.eye(10, 20)
+    fitted, best = [], []
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+
+        def draw_classes(labels, is_real, generator=generator):
+            return centers[labels] + generator.standard_normal((len(labels), 20)) + np.outer(~is_real, shift)
+
+        weights = class_balanced_weights(labels, is_real)
+        critic = fit_critic(draw_classes(labels, is_real), is_real, weights, labels, seed=seed)
+        fitted.append(Platt().fit(critic.out_of_fold, is_real, weights)[0])
+        many, kind = np.tile(labels, 10), np.tile(is_real, 10)
+        scores = draw_classes(many, kind) @ critic.weights + critic.bias
+        best.append(Platt().fit(scores, kind, class_balanced_weights(many, kind))[0])
+
+    assert np.mean(fitted) / np.mean(best) == pytest.approx(1, abs=0.12)
 
 
 def test_percentile_is_a_conformal_p_value():

@@ -14,7 +14,9 @@ def no_views() -> Iterator[list[np.ndarray]]:
     yield from ()
 
 
-def make_batch(features: np.ndarray, *, parents: object = -1, labels: object = 0) -> ScoringBatch:
+def make_batch(
+    features: np.ndarray, *, parents: object = -1, labels: object = 0, is_classic: object = False
+) -> ScoringBatch:
     n = len(features)
     return ScoringBatch(
         labels=np.array(np.broadcast_to(labels, n), np.int64),
@@ -24,6 +26,7 @@ def make_batch(features: np.ndarray, *, parents: object = -1, labels: object = 0
         referee_logits=None,
         d_logit=None,
         parents=np.array(np.broadcast_to(parents, n), np.int64),
+        is_classic=np.array(np.broadcast_to(is_classic, n), bool),
         coins=np.full(n, 0.5),
     )
 
@@ -33,6 +36,7 @@ def make_state(**changes: object) -> JudgeState:
     values: dict[str, object] = {
         "critic_weights": np.array([1.0, 0.0, 0.0]),
         "critic_bias": 0.0,
+        "critic_reals": np.full(2, 30),
         "uses_d_logit": False,
         "d_offset": np.zeros(2),
         "d_scale": 1.0,
@@ -103,11 +107,25 @@ def test_without_a_hold_out_there_is_no_p(train):
 
 
 def test_the_critic_says_nothing_about_rows_that_its_pilot_did_not_hold(train):
-    batch = make_batch(train[:4], parents=[-1, 3, -1, 3], labels=[0, 0, 1, 1])
-    columns = Critic().score(batch, make_state(), make_reference(train))
+    """In order: generated, varied, generated from a parent; real, varied; generated of a class that it saw no real of."""
+    batch = make_batch(
+        train[:6],
+        parents=[-1, 3, 3, -1, 3, -1],
+        labels=[0, 0, 0, 1, 1, 2],
+        is_classic=[False, True, False, False, True, False],
+    )
+    state = make_state(
+        critic_reals=np.array([30, 30, 0]),
+        is_varied=np.array([False, True, False]),
+        log_mean_ratio=np.zeros(3),
+        acceptance_constant=np.full(3, 0.5),
+        acceptance_peak=np.zeros(3),
+        class_share=np.zeros(3),
+    )
+    columns = Critic().score(batch, state, make_reference(train))
 
     for name in Critic.columns:
-        assert np.isnan(columns[name]).tolist() == [False, True, False, False], name
+        assert np.isnan(columns[name]).tolist() == [False, True, False, False, False, True], name
 
 
 def test_nothing_below_the_smallest_probability_is_ever_accepted(train):

@@ -7,7 +7,14 @@ from aigc_pipeline.stages.filter import importance_weights
 
 
 def make_table(log_ratio: list[float | None], accepted: list[bool], labels: list[int]) -> pa.Table:
-    return pa.table({"log_density_ratio": pa.array(log_ratio, pa.float64()), "accepted": accepted, "label": labels})
+    return pa.table(
+        {
+            "log_density_ratio": pa.array(log_ratio, pa.float64()),
+            "accept_probability": pa.array([None if each is None else 1.0 for each in log_ratio], pa.float64()),
+            "accepted": accepted,
+            "label": labels,
+        }
+    )
 
 
 def test_weights_follow_the_ratio_and_average_one_over_the_accepted_of_a_class():
@@ -27,7 +34,7 @@ def test_weights_are_flattened_and_cut():
 
     assert plain.mean() == pytest.approx(1, abs=1e-5)
     assert flat.std() < plain.std()
-    assert plain.max() / plain.min() < np.exp(np.ptp(log_ratio))
+    assert plain.max() == pytest.approx(3)
 
 
 def test_weighted_fakes_have_the_mean_of_reals():
@@ -37,6 +44,22 @@ def test_weighted_fakes_have_the_mean_of_reals():
     weights = importance_weights(table, ImportanceWeights(max_weight=50))
 
     assert np.average(x, weights=weights) == pytest.approx(0, abs=0.02)
+
+
+def test_one_extreme_ratio_weighs_no_more_than_the_largest_weight():
+    table = make_table([*[0.0] * 99, 5.0], [True] * 100, [0] * 100)
+    weights = importance_weights(table, ImportanceWeights(max_weight=5))
+
+    assert weights[-1] == pytest.approx(5)
+    assert weights[:99] == pytest.approx(95 / 99)
+
+
+def test_ratios_of_a_critic_that_is_not_trusted_weigh_nothing():
+    table = make_table([0.0, 2.0], [True, True], [0, 0])
+    nothing = pa.array([None, None], pa.float64())
+    table = table.set_column(table.column_names.index("accept_probability"), "accept_probability", nothing)
+
+    assert importance_weights(table, ImportanceWeights()).tolist() == [1, 1]
 
 
 def test_refused_rows_and_rows_without_a_ratio_weigh_one():
