@@ -11,7 +11,7 @@ Role = Literal["train", "calibration", "selection", "test"]
 ROLES: tuple[Role, ...] = ("train", "calibration", "selection", "test")
 Origin = Literal["real", "classic", "generated"]
 Mix = Literal["generated", "classic", "both"]
-"""Which synthetic rows: by the plan's method per class; varied real samples everywhere; or half of each."""
+"""Which synthetic rows: by the plan's method per class; varied real samples alone; or half of each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def _number_generated(mix: Mix, num_generated: int, num_varied: int, budget: int
     if mix == "generated":
         return min(num_generated, budget)
     if mix == "classic":
-        return min(num_generated, budget) if not num_varied else 0
+        return 0  # even where a class has no varied row: this mix is published without screen and critic
     return min(num_generated, max((budget + 1) // 2, budget - num_varied))
 
 

@@ -52,7 +52,7 @@ from aigc_pipeline.records import (
     SynthesisPlan,
 )
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 REPORT_FILE = "report.html"
 _PACKAGES = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn", "pandas")
 

@@ -48,6 +48,12 @@ def test_what_one_kind_cannot_fill_the_other_does():
     assert mixed_rows(table, "both").tolist() == [0, 1, 2, 3, 4, 9]
 
 
+def test_varied_rows_are_never_replaced_by_generated_ones():
+    table = accepted({0: 4, 1: 2}, {0: 4}, want=2)  # every varied row of class 1 was refused
+
+    assert mixed_rows(table, "classic").tolist() == [6, 7]
+
+
 def test_only_the_named_classes_are_taken():
     assert set(TABLE.take(mixed_rows(TABLE, "both", [1, 2]))["label"].to_pylist()) == {1, 2}
 
