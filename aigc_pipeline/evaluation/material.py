@@ -61,7 +61,7 @@ class Material:
         cells = (
             from_table(read_shards(context.files_of(candidates), "candidates"))
             if candidates.num_samples
-            else roles["train"].take(np.zeros(0, np.int64))
+            else _none_of(roles["train"])
         )
         encoder, judge = (open_encoder(context, splits, embeddings, name) for name in ("encoder", "judge"))
         encoded = judge.encode(cells.cells) if len(cells) else np.zeros((0, features["train"].shape[1]), np.float32)
@@ -105,15 +105,16 @@ class Material:
         return self.all_but("test")
 
     def all_but(self, *left_out: Role) -> LabelledCells:
-        """Return the real samples of the other roles."""
-        return concatenate(*(part for role, part in self.roles.items() if role not in left_out))
+        """Return the real samples of the other roles, which may be none."""
+        train = self.roles["train"]
+        return concatenate(_none_of(train), *(part for role, part in self.roles.items() if role not in left_out))
 
     def unseen(self) -> LabelledFeatures:
-        """Return judge features of the reals that neither generator nor encoder saw."""
+        """Return judge features of the reals that neither generator nor encoder saw; small datasets hold none back."""
         held: list[Role] = [role for role in ("calibration", "selection") if role in self.roles]
         return LabelledFeatures(
-            np.concatenate([self.judge_features[role] for role in held]),
-            np.concatenate([self.roles[role].labels for role in held]),
+            np.concatenate([self.judge_features["train"][:0], *(self.judge_features[role] for role in held)]),
+            np.concatenate([self.roles["train"].labels[:0], *(self.roles[role].labels for role in held)]),
         )
 
     def features_of(self, rows: Flags) -> LabelledFeatures:
@@ -134,3 +135,8 @@ class Material:
         """Say whether all classes are equally large, give or take 5 %."""
         counts = samples.class_counts(self.num_classes)
         return bool(counts.max() <= _BALANCED_RATIO * max(counts.min(), 1))
+
+
+def _none_of(samples: LabelledCells) -> LabelledCells:
+    """Return no sample, of the same cell type."""
+    return samples.take(np.zeros(0, np.int64))

@@ -152,3 +152,13 @@ def test_real_rows_can_stay_references_to_the_users_own_files(vector_workspace):
     assert len(real) == manifest.num_real == 660
     assert real["file_name"].isna().all()
     assert (real["sha256"] == real["source_sha256"]).all()
+
+
+SMALLEST = ("ingest.source.counts=[2,2,2]", "train.total_samples=500", "evaluate.total_samples=500")
+"""One sample a class to train on, one to test on."""
+
+
+def test_two_samples_a_class_hold_none_back_and_still_make_a_version(tmp_path):
+    manifest = run(fast_config("mixture", *SMALLEST), tmp_path)
+
+    assert manifest.num_real == 6
