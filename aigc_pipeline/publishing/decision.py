@@ -59,7 +59,7 @@ def obstacle_to_publishing(judge: Judge, report: EvalReport, filtered: FilteredS
     """
     uses_generated = report.choice is None or report.choice.mix != "classic"
     if filtered.num_kept == 0:
-        return "no candidate passed all gates"
+        return "no candidate passed all gates" if filtered.shortfall else "the plan wants no synthetic sample"
     if report.memorised and uses_generated:
         return "the memorisation screen failed"
     if judge.complaints and uses_generated:

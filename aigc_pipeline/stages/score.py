@@ -8,7 +8,7 @@ from pydantic import Field
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import DataError
 from aigc_pipeline.core.strict import Settings
-from aigc_pipeline.core.tables import CANDIDATES
+from aigc_pipeline.core.tables import CANDIDATES, schema_of
 from aigc_pipeline.data.loader import from_table
 from aigc_pipeline.data.shards import Shard, plan_shards, read_shards, read_table, shard_file, write_table
 from aigc_pipeline.loading import open_bench, open_synthesizer
@@ -25,6 +25,7 @@ from aigc_pipeline.scorers import JudgeState, add_set_columns, score_batch
 
 STAGE_VERSION = 4
 _NULLABLE = {column.name for column in CANDIDATES if column.nullable}
+_ADDED_BY_FILTER = ("class_want", "accepted", "reject_reason", "importance_weight")
 
 
 class ScoreConfig(Settings):
@@ -49,6 +50,8 @@ def score(
     Raises:
         DataError: if a column that must not be null holds NaN, or `p_real` leaves [0, 1].
     """
+    if not candidates.num_samples:  # nothing was wanted; encoders and neighbours need a row to look at
+        return _record(context, schema_of(c for c in CANDIDATES if c.name not in _ADDED_BY_FILTER).empty_table())
     synthesizer = open_synthesizer(context, planned, splits, checkpoint)
     bench = open_bench(context, splits, embeddings, synthesizer)
     state = JudgeState.load(context.files_of(judge) / "judge.npz")
@@ -75,10 +78,13 @@ def score(
     merged = table.drop_columns(["cell", "parent_row"])
     for name in scores.column_names:
         merged = merged.append_column(name, scores[name])
-    merged = add_set_columns(merged, from_table(table).cells, splits.spec, state)
-    ranges = _ranges(merged)
-    write_table(context.out / "scored.arrow", merged.combine_chunks())
-    return context.record(ScoredSet, num_samples=len(merged), columns=tuple(merged.column_names), ranges=ranges)
+    return _record(context, add_set_columns(merged, from_table(table).cells, splits.spec, state))
+
+
+def _record(context: Context, scored: pa.Table) -> ScoredSet:
+    ranges = _ranges(scored)
+    write_table(context.out / "scored.arrow", scored.combine_chunks())
+    return context.record(ScoredSet, num_samples=len(scored), columns=tuple(scored.column_names), ranges=ranges)
 
 
 def _ranges(table: pa.Table) -> dict[str, tuple[float, float]]:

@@ -162,3 +162,12 @@ def test_two_samples_a_class_hold_none_back_and_still_make_a_version(tmp_path):
     manifest = run(fast_config("mixture", *SMALLEST), tmp_path)
 
     assert manifest.num_real == 6
+
+
+def test_a_plan_that_wants_nothing_makes_a_version_of_the_real_samples(tmp_path):
+    nothing = ("plan.strategy={kind: explicit, counts: {}}", "synthesize.audit_per_class=0")
+
+    manifest = run(fast_config("mixture", *SMALLEST, *nothing), tmp_path)
+
+    assert (manifest.num_real, manifest.num_synthetic) == (6, 0)
+    assert "the plan wants no synthetic sample" in manifest.reason

@@ -11,13 +11,14 @@ def evidence(
     memorised: bool = False,
     complaints: tuple[str, ...] = (),
     num_kept: int = 9,
+    shortfall: dict[str, int] | None = None,
     mix: str = "generated",
 ):
     verdict = SimpleNamespace(outcome=outcome, sentence="said", loss_weight=0.5) if outcome else None
     return (
         SimpleNamespace(complaints=complaints),
         SimpleNamespace(verdict=verdict, memorised=memorised, choice=SimpleNamespace(mix=mix)),
-        SimpleNamespace(num_kept=num_kept),
+        SimpleNamespace(num_kept=num_kept, shortfall=shortfall or {}),
     )
 
 
@@ -46,7 +47,8 @@ def test_the_verdict_decides_what_is_published(when, outcome, synthetic, recomme
     [
         ({"memorised": True}, "memorisation"),
         ({"complaints": ("AUC too high",)}, "AUC too high"),
-        ({"num_kept": 0, "outcome": None}, "no candidate"),
+        ({"num_kept": 0, "outcome": None, "shortfall": {"cat": 4}}, "no candidate passed all gates"),
+        ({"num_kept": 0, "outcome": None}, "the plan wants no synthetic sample"),
     ],
 )
 def test_obstacles_publish_no_synthetic_row_and_say_why(kwargs, said):
