@@ -239,6 +239,7 @@ class Question:
         rows: list[Row] = []
         for label, name in enumerate(material.splits.classes):
             mine, items = own == label, labels == label
+            referred = mine & ~np.isnan(predicted)  # unknown where there is no referee
             rows.append(
                 {
                     "class": name,
@@ -246,7 +247,7 @@ class Question:
                     "candidates": int(mine.sum()),
                     "accepted": int((reasons[mine] == "").sum()),
                     "over_quota": int((reasons[mine] == QUOTA).sum()),
-                    "label_agreement": float((predicted[mine] == label).mean()) if mine.any() else None,
+                    "label_agreement": float((predicted[referred] == label).mean()) if referred.any() else None,
                     "recall_baseline": float((answer.predicted[answer.baseline][:, items] == label).mean()),
                     "recall_with_synthetic": None if treated is None else float((treated[:, items] == label).mean()),
                     "test_samples": int(items.sum()),
