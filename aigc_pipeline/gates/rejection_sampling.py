@@ -5,7 +5,7 @@ a decision.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,8 @@ from pydantic import Field
 
 from aigc_pipeline.core.strict import Member
 from aigc_pipeline.gates.base import Mask, show
+
+KeepShare = Annotated[float, Field(ge=0.1, le=1)]
 
 
 class RejectionSampling(Member):
@@ -22,10 +24,10 @@ class RejectionSampling(Member):
     kind: Literal["rejection_sampling"] = "rejection_sampling"
     rule: Literal["optimal", "discriminator"] = "optimal"
     """`optimal`: min(1, c r), best for every f-divergence at its budget. `discriminator`: the rule of Azadi et al. 2018."""
-    keep_share: float = Field(default=0.5, ge=0.1, le=1)
+    keep_share: KeepShare = 0.5
     """Budget K: share of candidates to keep, per class. Relaxed where it would only trim diversity."""
-    class_keep_share: dict[str, float] = Field(default_factory=dict)
-    """Budgets of single classes, by name."""
+    class_keep_share: dict[str, KeepShare] = Field(default_factory=dict)
+    """Budgets of single classes, by name, within the same limits."""
     min_p_real: float = Field(default=0.0, ge=0, lt=1)
     """Candidates below are never kept, whatever the budget leaves."""
     relaxes: bool = True

@@ -1,6 +1,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from aigc_pipeline.core.seeding import coin
 from aigc_pipeline.gates import (
@@ -119,6 +120,14 @@ def test_decisions_of_row_gates_depend_neither_on_order_nor_on_batch():
 
     assert [whole[i] for i in order] == shuffled
     assert whole == halves
+
+
+@pytest.mark.parametrize("share", [-1, 0, 1.5])
+def test_the_budget_of_a_class_has_the_limits_of_the_common_one(share):
+    with pytest.raises(ValidationError, match="than or equal to"):
+        RejectionSampling(class_keep_share={"cat": share})
+    with pytest.raises(ValidationError, match="than or equal to"):
+        RejectionSampling(keep_share=share)
 
 
 def make_listed(**columns: object) -> pa.Table:
