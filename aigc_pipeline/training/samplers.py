@@ -69,17 +69,28 @@ class Mixed:
     blocks: Sequence[ClassPower]
     """How each block draws its rows; the blocks lie behind each other."""
     shares: Sequence[float]
-    """Share of the batch per block; they sum to 1."""
+    """Share of the batch per block, in [0, 1]; they sum to 1."""
 
     def __call__(self, samples_seen: int, batch_size: int, generator: torch.Generator) -> Int[Tensor, " n"]:
-        """Return row indices, block by block; the last block takes what rounding leaves."""
-        numbers = [round(batch_size * share) for share in self.shares[:-1]]
-        numbers.append(batch_size - sum(numbers))
+        """Return row indices, block by block."""
         start, parts = 0, []
-        for block, number in zip(self.blocks, numbers, strict=True):
+        for block, number in zip(self.blocks, self.numbers(batch_size), strict=True):
             parts.append(start + block(samples_seen, number, generator))
             start += len(block.labels)
         return torch.cat(parts)
+
+    def numbers(self, batch_size: int) -> list[int]:
+        """Return the rows per block: at least one where the share is above 0; the last takes what rounding leaves.
+
+        Args:
+            batch_size: at least the number of shares above 0.
+        """
+        least = [int(share > 0) for share in self.shares]
+        numbers: list[int] = []
+        for place, share in enumerate(self.shares[:-1]):
+            most = batch_size - sum(numbers) - sum(least[place + 1 :])
+            numbers.append(min(max(round(batch_size * share), least[place]), most))
+        return [*numbers, batch_size - sum(numbers)]
 
 
 def draw_rows(cumulative: Float[Tensor, " n"], batch_size: int, generator: torch.Generator) -> Int[Tensor, " m"]:

@@ -43,6 +43,13 @@ def test_mixed_batches_hold_exactly_the_dose():
     assert int(rows.max()) < 150
 
 
+@pytest.mark.parametrize(
+    ("dose", "expected"), [(0.0, [4, 0]), (0.1, [3, 1]), (0.5, [2, 2]), (0.9, [1, 3]), (1.0, [0, 4])]
+)
+def test_rounding_takes_no_kind_of_rows_out_of_a_small_batch(dose, expected):
+    assert Mixed((), (1 - dose, dose)).numbers(4) == expected
+
+
 def test_checkpoints_round_trip_nested_state_and_keep_two(tmp_path):
     checkpointer = Checkpointer(tmp_path)
     for step in (1, 2, 3):
