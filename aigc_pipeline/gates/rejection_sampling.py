@@ -39,5 +39,8 @@ class RejectionSampling(Member):
         return np.where(np.isnan(probability), True, table["accept_coin"].to_numpy() < probability)
 
     def explain(self, row: Mapping[str, object]) -> str:
-        """Name coin and probability."""
-        return f"its coin {show(row['accept_coin'])} must be under accept_probability {show(row['accept_probability'])}"
+        """Name coin and probability, or that there is no critic to ask."""
+        probability = show(row["accept_probability"])
+        if probability == show(None):
+            return f"its accept_probability is {probability}: no trusted critic judges it, and it passes"
+        return f"its coin {show(row['accept_coin'])} must be under accept_probability {probability}"
