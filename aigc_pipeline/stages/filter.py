@@ -29,7 +29,7 @@ def filter_candidates(
     names = table["class_name"].to_pylist()
     table = table.append_column("class_want", pa.array([want[name] for name in names], pa.int64()))
     reasons = apply_gates([*config.gates, ClassQuota()], table)
-    table = table.append_column("accepted", pa.array([reason is None for reason in reasons]))
+    table = table.append_column("accepted", pa.array([reason is None for reason in reasons], pa.bool_()))
     table = table.append_column("reject_reason", pa.array(reasons, pa.string()))
     weights = importance_weights(table, config.importance)
     write_table(context.out / "filtered.arrow", table.append_column("importance_weight", pa.array(weights)))
