@@ -67,7 +67,7 @@ class DatasetSplits(Record):
     num_in: int
     rejected: Counts
     test_digest: str
-    """sha256 over the sorted ids of the test samples: what `test_openings` counts by."""
+    """sha256 over the sorted ids of the test samples."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -278,7 +278,7 @@ class Verdict(BaseModel):
     """The effect that this test would have found four times out of five."""
     alpha: float
     test_opening: int
-    """How often this test set has now answered a new question."""
+    """The number of this question to the test set: at least 1, and above that of any earlier one that shares samples."""
     dose: float
     """Share of synthetic rows in a training batch."""
     loss_weight: float
@@ -378,7 +378,8 @@ class EvalReport(Record):
     memorisation_z: float | None
     judge_encoder: str
     test_digest: str
-    test_openings: dict[str, int]
+    test_openings: dict[str, int] = Field(default_factory=dict)
+    """Questions by `test_digest`, in reports from before stage version 4; newer ones have `openings.arrow` beside them."""
 
 
 class Manifest(Record):

@@ -19,6 +19,7 @@ from aigc_pipeline.evaluation.likeness import (
     screen_for_copies,
 )
 from aigc_pipeline.evaluation.material import Material
+from aigc_pipeline.evaluation.openings import next_opening, read_openings, write_openings
 from aigc_pipeline.evaluation.own_command import ask_command, decide_by_command
 from aigc_pipeline.evaluation.question import Question
 from aigc_pipeline.evaluation.question import Settings as QuestionSettings
@@ -35,7 +36,7 @@ from aigc_pipeline.records import (
     ScoredSet,
 )
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 
 
 class EvaluateConfig(Settings):
@@ -140,8 +141,9 @@ def evaluate(
     screening = screen_for_copies(material, config.limits())
     metrics = measure_fidelity(material, config.num_subsamples) | screening.estimates
     metrics |= measure_authenticity(material) | ask_referee(material) | question.train_on_synthetic()
-    openings = dict(previous.test_openings) if (previous := context.previous(EvalReport)) else {}
-    opening = openings.get(splits.test_digest, 0) + 1
+    test_ids = material.roles["test"].ids
+    openings = read_openings(context, test_ids)
+    opening = next_opening(openings, test_ids)
     answer = question.ask(opening)
     choice = answer.choice
     if config.command is not None and choice is not None:
@@ -158,7 +160,8 @@ def evaluate(
         if sentence:
             context.reporter.note(sentence)
     if answer.verdict is not None:
-        openings[splits.test_digest] = answer.verdict.test_opening
+        openings |= dict.fromkeys(test_ids, opening)
+    write_openings(context.out, openings)
     context.reporter.table(
         "accuracy", [{"arm": name, "balanced accuracy": round(e.value, 4)} for name, e in answer.arms.items()]
     )
@@ -178,5 +181,4 @@ def evaluate(
         memorisation_z=screening.z,
         judge_encoder=embeddings.judge_encoder,
         test_digest=splits.test_digest,
-        test_openings=openings,
     )

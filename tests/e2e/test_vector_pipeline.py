@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -117,22 +118,30 @@ def test_new_samples_move_no_old_one_and_retrain_nothing(tmp_path, recording_rep
     run(fast_config("mixture"), tmp_path)
     first = _roles(tmp_path)
 
-    run(fast_config("mixture", "ingest.source.counts=[301,301,60]"), tmp_path, recording_reporter)
+    run(fast_config("mixture", "ingest.source.counts=[307,307,60]"), tmp_path, recording_reporter)
     second = _roles(tmp_path)
 
-    assert len(second) == len(first) + 2
+    assert len(second) == len(first) + 14
     assert {content: second[content] for content in first} == first
     notes = " ".join(recording_reporter.notes)
     assert "the last encoder still serves" in notes
     assert "the last checkpoint still serves" in notes
     checkpoints = {path.parent.name for path in (tmp_path / "stages/train").glob("*/generator.safetensors")}
     assert len(checkpoints) == 1
+    assert Counter(second.values())["test"] > Counter(first.values())["test"]
+    assert _latest_report(tmp_path)["verdict"]["test_opening"] == 2
 
 
 def _roles(workspace) -> dict[str, str]:
     latest = (workspace / "stages/split/LATEST").read_text()
     table = read_table(workspace / "stages/split" / latest / "assignments.arrow")
     return dict(zip(table["sha256"].to_pylist(), table["role"].to_pylist(), strict=True))
+
+
+def _latest_report(workspace) -> dict[str, Any]:
+    latest = (workspace / "stages/evaluate/LATEST").read_text()
+    report: dict[str, Any] = json.loads((workspace / "stages/evaluate" / latest / "record.json").read_text())
+    return report
 
 
 def test_log_density_ratios_are_finite_and_clipped(vector_workspace):

@@ -77,7 +77,6 @@ def bare_content(make_content: ContentFactory) -> ReportContent:
         memorisation_z=None,
         judge_encoder="random_network",
         test_digest="t",
-        test_openings={},
     )
     return make_content(
         reasons=(),
@@ -273,5 +272,4 @@ def _evaluation() -> EvalReport:
         memorisation_z=-0.4,
         judge_encoder="random_network",
         test_digest="t",
-        test_openings={"t": 1},
     )
