@@ -1,7 +1,7 @@
 """Give every sample a role for ever, fit the spec on the training role alone, and write cells.
 
 Old files never change role: earlier assignments are read back from this workspace's last split and only added to. New
-ones are hashed, corrected towards their class's target shares, and follow their duplicate cluster.
+ones follow their duplicate cluster; clusters come largest first, then in hash order, to where their class needs them.
 """
 
 from collections import Counter, defaultdict
@@ -21,9 +21,10 @@ from aigc_pipeline.features.history import copy_ids, has_hardly_grown, write_ids
 from aigc_pipeline.modalities import MODALITIES, AnySpec
 from aigc_pipeline.records import CleanDataset, DatasetSplits, RawDataset
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 _ASSIGNMENTS = "assignments.arrow"
 _SETTINGS = "settings.txt"
+_NEEDED: tuple[Role, ...] = ("train", "test")
 _FIXED_SEED = 0  # roles depend on content alone, never on the run's seed: a new seed must not move a test sample
 
 
@@ -154,19 +155,36 @@ def _fill(
     given: Sequence[Role | None],
     config: SplitConfig,
 ) -> None:
-    """Give free clusters to the role that is furthest under its target for their class, in hash order."""
+    """Give free clusters their roles, the largest first: small ones fill what those leave. Equal ones in hash order.
+
+    A class's last clusters go to training and test where these are still empty: without a sample there, the run ends.
+    """
     total = Counter(classes)
     targets = {name: _targets(count, len(classes), set(given), config) for name, count in total.items()}
     have: Counter[tuple[str, str]] = Counter((classes[row], role) for row, role in enumerate(roles) if role is not None)
     out = set(leaked)
     free = [rows for rows in members.values() if all(roles[row] is None and row not in out for row in rows)]
-    for rows in sorted(free, key=lambda rows: coin(_FIXED_SEED, min(contents[row] for row in rows))):
+    left = Counter(classes[rows[0]] for rows in free)
+    for rows in sorted(free, key=lambda rows: (-len(rows), coin(_FIXED_SEED, min(contents[row] for row in rows)))):
         name = classes[rows[0]]
-        wanted = targets[name]
-        role = max(wanted, key=lambda role: (wanted[role] - have[name, role]) / max(wanted[role], 1e-9))
+        held = {role: have[name, role] for role in targets[name]}
+        empty = [role for role in _NEEDED if role in held and not held[role]]
+        options = empty if len(empty) >= left[name] else list(held)
+        role = _role_for(len(rows), {role: targets[name][role] for role in options}, held)
+        left[name] -= 1
         for row in rows:
             roles[row] = role
             have[classes[row], role] += 1
+
+
+def _role_for(size_samples: int, wanted: Mapping[Role, float], held: Mapping[Role, int]) -> Role:
+    """Return the role that would exceed its target by the fewest samples; of equals, the one furthest under it."""
+
+    def fitness(role: Role) -> tuple[float, float]:
+        missing = wanted[role] - held[role]
+        return min(0.0, missing + 1 - size_samples), missing / wanted[role]
+
+    return max(wanted, key=fitness)
 
 
 def _targets(count: int, num_all: int, given: set[Role | None], config: SplitConfig) -> dict[Role, float]:
@@ -222,7 +240,7 @@ def _take(table: pa.Table, roles: Sequence[Role | None], role: Role) -> pa.Table
 
 def _refuse_missing_classes(kept: pa.Table, roles: Sequence[Role | None], classes: Sequence[str]) -> None:
     names = kept["class_name"].to_pylist()
-    for role in ("train", "test"):
+    for role in _NEEDED:
         present = {name for name, each in zip(names, roles, strict=True) if each == role}
         if missing := sorted(set(classes) - present):
             counts = Counter(names)

@@ -1,3 +1,4 @@
+import hashlib
 from collections import Counter
 
 import pyarrow as pa
@@ -9,11 +10,16 @@ CONFIG = SplitConfig()
 
 
 def make_kept(
-    n: int, *, classes: int = 2, clusters: list[int] | None = None, given: list[str | None] | None = None
+    n: int,
+    *,
+    classes: int = 2,
+    clusters: list[int] | None = None,
+    given: list[str | None] | None = None,
+    name: str = "hash",
 ) -> pa.Table:
     return pa.table(
         {
-            "sha256": [f"hash-{i}" for i in range(n)],
+            "sha256": [f"{name}-{i}" for i in range(n)],
             "class_name": [f"c{i % classes}" for i in range(n)],
             "given_role": pa.array(given or [None] * n, pa.string()),
             "cluster": clusters or list(range(n)),
@@ -56,6 +62,28 @@ def test_a_duplicate_cluster_lies_in_one_split():
     roles, _ = assign_roles(make_kept(200, clusters=clusters), {}, CONFIG)
 
     assert all(len(set(roles[start : start + 4])) == 1 for start in range(0, 200, 4))
+
+
+@pytest.mark.parametrize("order", range(5))
+def test_a_large_duplicate_cluster_goes_where_it_exceeds_the_target_least(order):
+    most = make_kept(100, classes=1, clusters=[0] * 60 + list(range(60, 100)), name=f"most-{order}")
+    nearly_all = make_kept(100, classes=1, clusters=[0] * 99 + [99], name=f"nearly-all-{order}")
+
+    assert Counter(assign_roles(most, {}, CONFIG)[0]) == {"train": 60, "test": 15, "calibration": 15, "selection": 10}
+    assert Counter(assign_roles(nearly_all, {}, CONFIG)[0]) == {"train": 99, "test": 1}
+
+
+def test_two_clusters_are_trained_on_and_tested_on_however_small_the_test_share():
+    kept = make_kept(100, classes=1, clusters=[i // 50 for i in range(100)])
+    roles, _ = assign_roles(kept, {}, SplitConfig(test_share=0.05))
+
+    assert Counter(roles) == {"train": 50, "test": 50}
+
+
+def test_without_duplicates_roles_are_those_of_earlier_versions():
+    roles, _ = assign_roles(make_kept(401, classes=3), {}, CONFIG)
+
+    assert hashlib.sha256(" ".join(map(str, roles)).encode()).hexdigest()[:16] == "4119f0ccbc591626"
 
 
 def test_given_test_samples_stay_and_no_others_join_them():
