@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.data.loader import LabelledCells, concatenate
-from aigc_pipeline.metrics.smote import smote
+from aigc_pipeline.metrics.smote import Interpolated, joined, smote, whole
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.training.batch import Batch
 from aigc_pipeline.training.loop import LoopSettings, Networks, Phase, Sampler, TrainingData, train
@@ -75,9 +75,7 @@ def fit_downstream(
         importance: `[len(synthetic)]`: further loss weights of synthetic rows, 1 on average.
     """
     modality, device = modality_of(spec), budget.device
-    if arm.is_oversampled:
-        real = concatenate(real, smote(real, spec, num_classes, numpy_generator(budget.seed, "smote")))
-    rows, sampler, weights = _batches(arm, real, synthetic, importance, device)
+    synthetic = synthetic if arm.dose > 0 else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(budget.seed)
         network = (build() if build else modality.network(spec, num_classes)).to(device)
@@ -93,32 +91,53 @@ def fit_downstream(
                 weight_decay=_WEIGHT_DECAY,
             )
         ],
-        TrainingData(
-            modality.to_tensor(rows.cells, spec).to(device), torch.from_numpy(rows.labels).to(device), sampler, weights
-        ),
+        _training_data(arm, real, synthetic, importance, spec, budget),
         LoopSettings(budget.total_samples, budget.batch_size, budget.seed),
     )
     return network.eval()
 
 
-def _batches(
+def _training_data(
     arm: Arm,
     real: LabelledCells,
     synthetic: LabelledCells | None,
     importance: NDArray[np.float32] | None,
+    spec: SampleSpec,
+    budget: Budget,
+) -> TrainingData:
+    """Return the rows of an arm: real ones, those of SMOTE, synthetic ones."""
+    cells = real if synthetic is None else concatenate(real, synthetic)
+    x, device = modality_of(spec).to_tensor(cells.cells, spec), budget.device
+    if not arm.is_oversampled:
+        sampler, weights = _batches(arm, real.labels, synthetic, importance, device)
+        return TrainingData(x.to(device), torch.from_numpy(cells.labels).to(device), sampler, weights)
+    rows = np.arange(len(cells))
+    new = smote(x[: len(real)], real.labels, numpy_generator(budget.seed, "smote"))
+    segments = joined(whole(rows[: len(real)]), new, whole(rows[len(real) :]))
+    labels = cells.labels[segments.start]
+    sampler, weights = _batches(arm, labels[: len(real) + len(new)], synthetic, importance, device)
+    return Interpolated(
+        x.to(device), torch.from_numpy(labels).to(device), sampler, weights, segments=segments, spec=spec
+    )
+
+
+def _batches(
+    arm: Arm,
+    real: NDArray[np.int64],
+    synthetic: LabelledCells | None,
+    importance: NDArray[np.float32] | None,
     device: torch.device,
-) -> tuple[LabelledCells, Sampler, Float[Tensor, " n"]]:
-    """Return all rows, how batches are drawn from them, and their loss weights."""
-    from_real = ClassPower(torch.from_numpy(real.labels).to(device), 0.0 if arm.is_resampled else 1.0)
-    if synthetic is None or arm.dose == 0:
-        return real, from_real, torch.ones(len(real), device=device)
-    rows = concatenate(real, synthetic)
-    weights = torch.ones(len(rows), device=device)
+) -> tuple[Sampler, Float[Tensor, " n"]]:
+    """Return how batches are drawn from rows with the labels `real` and synthetic rows behind them, and loss weights."""
+    from_real = ClassPower(torch.from_numpy(real).to(device), 0.0 if arm.is_resampled else 1.0)
+    if synthetic is None:
+        return from_real, torch.ones(len(real), device=device)
+    weights = torch.ones(len(real) + len(synthetic), device=device)
     weights[len(real) :] = arm.loss_weight
     if importance is not None:
         weights[len(real) :] *= torch.from_numpy(importance).to(device)
     from_synthetic = ClassPower(torch.from_numpy(synthetic.labels).to(device), 1.0)
-    return rows, Mixed((from_real, from_synthetic), (1 - arm.dose, arm.dose)), weights
+    return Mixed((from_real, from_synthetic), (1 - arm.dose, arm.dose)), weights
 
 
 @torch.no_grad()
@@ -136,7 +155,8 @@ def class_prior(
 ) -> NDArray[np.float32]:
     """Return the class shares that the loss effectively sees, `[classes]`: real and synthetic mixed by dose and weight."""
     counts = real.class_counts(num_classes)
-    shares = (counts > 0) / np.count_nonzero(counts) if arm.is_resampled else counts / len(real)
+    is_balanced = arm.is_resampled or arm.is_oversampled
+    shares = (counts > 0) / np.count_nonzero(counts) if is_balanced else counts / len(real)
     if synthetic is not None and arm.dose > 0:
         mixed = synthetic.class_counts(num_classes) / len(synthetic)
         shares = (1 - arm.dose) * shares + arm.dose * arm.loss_weight * mixed

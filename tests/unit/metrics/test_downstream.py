@@ -76,5 +76,11 @@ def test_the_prior_mixes_real_and_synthetic_by_dose_and_weight():
     assert prior == pytest.approx(np.array([0.5 * 0.9, 0.5 * 0.1 + 0.25]) / 0.75, abs=1e-6)
 
 
+def test_the_prior_of_an_oversampled_arm_is_even():
+    real = draw({0: 90, 1: 10}, 0)
+
+    assert class_prior(Arm("x", "cross_entropy", is_oversampled=True), real, None, 3).tolist() == [0.5, 0.5, 0.0]
+
+
 def test_balanced_accuracy_is_the_mean_recall():
     assert balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])) == pytest.approx(0.75)
