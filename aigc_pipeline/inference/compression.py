@@ -76,7 +76,7 @@ def load_variant(opened: OpenGenerator, file: Path) -> dict[str, nn.Module]:
     Raises:
         CheckpointError: if the file belongs to other networks.
     """
-    networks = opened.family.networks(opened.spec, len(opened.classes), seed=0)
+    networks = opened.family.networks(opened.spec, opened.num_conditions, seed=0)
     state = unpack(load_file(file))
     try:
         for name, module in networks.items():

@@ -14,7 +14,7 @@ from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.generators import Generator, built_in, parse_generator
 from aigc_pipeline.generators.base import LatentFamily
-from aigc_pipeline.generators.conditions import Conditions, conditions_of
+from aigc_pipeline.generators.conditions import CLASS, Conditions, conditions_of
 from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.generators.weights import load_networks
@@ -59,7 +59,7 @@ class OpenGenerator:
         """Return what the networks are told about a typical sample of a class: its most frequent condition.
 
         Raises:
-            ConfigError: if the checkpoint does not know it.
+            ConfigError: as `label_of`.
         """
         label = self.label_of(class_name)
         return self.conditions.largest(label) if self.conditions else label
@@ -68,8 +68,12 @@ class OpenGenerator:
         """Return the label of a class.
 
         Raises:
-            ConfigError: if the checkpoint does not know it.
+            ConfigError: if the checkpoint does not know it, or its generator was not told classes.
         """
+        if self.conditions is not None and CLASS not in self.conditions.told:
+            told = ",".join(self.conditions.told)
+            msg = f"this generator was not told classes (train.condition_on is [{told}]): it cannot be asked for one."
+            raise ConfigError(msg)
         if class_name not in self.classes:
             msg = f"the checkpoint {self.folder.name[:12]} has no class '{class_name}'. It knows {', '.join(self.classes)}."
             raise ConfigError(msg)

@@ -104,7 +104,7 @@ def test_an_attribute_that_was_never_told_is_named(workspace, tmp_path, capsys):
     assert "never told mirrored=maybe of class '3'. It was told mirrored=no; mirrored=yes" in capsys.readouterr().err
 
 
-def test_a_generator_that_is_told_nothing_is_sorted_by_the_referee(folder, tmp_path):
+def test_of_a_generator_that_is_told_nothing_the_referee_refuses_what_misses_its_class(folder, tmp_path):
     run(fast_config(str(folder), "train.condition_on=[]", "train.total_samples=60000"), tmp_path)
     candidates = pq.read_table(resolve(tmp_path) / "candidates.parquet").to_pandas()
     made = candidates[candidates["origin"] == "generated"]

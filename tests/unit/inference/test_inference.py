@@ -15,7 +15,7 @@ from aigc_pipeline.inference.exporting import export
 from aigc_pipeline.inference.interpolation import interpolate, slerp
 from aigc_pipeline.inference.opening import find_checkpoint
 from aigc_pipeline.inference.synthesis import synthesize
-from tests.unit.inference.conftest import VECTOR, opened, write_checkpoint
+from tests.unit.inference.conftest import TOLD_NOTHING, TOLD_SITES, VECTOR, opened, write_checkpoint
 
 
 def make(folder, counts, out, seed=0, **arguments):
@@ -94,6 +94,16 @@ def test_a_family_with_parents_says_that_it_needs_the_dataset(tmp_path):
 
     with pytest.raises(ConfigError, match="varies real samples, which a checkpoint does not hold"):
         make(folder, {"cat": 1}, tmp_path / "out")
+
+
+def test_a_generator_that_was_told_nothing_cannot_be_asked_for_a_class(tmp_path):
+    folder = write_checkpoint(tmp_path / "c", conditions=TOLD_NOTHING)
+
+    with pytest.raises(ConfigError, match=r"not told classes \(train.condition_on is \[\]\)"):
+        make(folder, {"cat": 1}, tmp_path / "out")
+    with pytest.raises(ConfigError, match="not told classes"):
+        interpolate(opened(folder), "cat", "dog", steps=3, rows=1, seed=0)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["flow_matching", "r3gan", "vae"])
@@ -181,6 +191,16 @@ def test_variants_are_smaller_and_their_cost_is_measured(checkpoint, tmp_path):
     assert rows["pruned"]["bytes"] < 0.35 * rows["float32"]["bytes"]
     assert rows["float16"]["mean_difference"] < rows["int8"]["mean_difference"] < rows["pruned"]["mean_difference"]
     assert json.loads((tmp_path / "variants" / "variants.json").read_text())["variants"][0]["variant"] == "float32"
+
+
+@pytest.mark.parametrize("conditions", [TOLD_NOTHING, TOLD_SITES])
+def test_generators_told_more_or_less_than_the_class_are_compressed(conditions, tmp_path):
+    folder = write_checkpoint(tmp_path / "c", conditions=conditions)
+
+    rows = compress(opened(folder), tmp_path / "variants")
+
+    assert [row["variant"] for row in rows] == list(VARIANTS)
+    assert rows[0]["max_difference"] == 0
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
