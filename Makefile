@@ -5,6 +5,8 @@ PORT ?= 4200
 BIN := .venv/bin
 # setuptools warns at length that an editable install is an editable install
 QUIET_EDITABLE := PYTHONWARNINGS=ignore:Editable
+# these need a data set or another project's code, and say which: .venv/bin/python benchmarks/NAME.py --help
+WITH_ARGUMENTS := long_tail train_speed warm_start
 API := http://127.0.0.1:$(PORT)/api
 
 .DEFAULT_GOAL := help
@@ -31,8 +33,9 @@ fix: .venv/.installed-dev  ## repair what ruff can repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.installed-dev  ## run the benchmarks; each writes JSON to benchmarks/results
-	set -e; for file in benchmarks/*.py; do $(BIN)/python "$$file"; done
+bench: .venv/.installed-dev  ## run the benchmarks that need no data (hours); each writes JSON to benchmarks/results
+	set -e; for file in $(filter-out $(WITH_ARGUMENTS:%=benchmarks/%.py),$(sort $(wildcard benchmarks/*.py))); do $(BIN)/python $$file; done
+	@echo "not run, because they need arguments (--help says which): $(WITH_ARGUMENTS)"
 
 serve: .venv/.installed  ## run a Prefect server in the foreground (PORT=4200); see deployments/README.md
 	@echo "UI and API: http://127.0.0.1:$(PORT). In a second terminal, from this directory:"

@@ -30,3 +30,12 @@ def test_every_make_target_the_readme_names_exists():
         re.findall(r"\bmake (\w+)", (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text())
     ):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_make_bench_leaves_out_exactly_the_benchmarks_that_need_arguments():
+    listed = re.search(r"^WITH_ARGUMENTS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    needing = re.compile(r'add_argument\("\w|required=True')
+    found = [file.stem for file in sorted((ROOT / "benchmarks").glob("*.py")) if needing.search(file.read_text())]
+
+    assert listed is not None
+    assert listed[1].split() == found
