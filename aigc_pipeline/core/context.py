@@ -40,7 +40,7 @@ class RuntimeConfig(Settings):
     @property
     def num_threads(self) -> int:
         """Threads to use, at least 1."""
-        return self.threads or len(os.sched_getaffinity(0))
+        return self.threads or _num_cores()
 
 
 @dataclass(frozen=True)
@@ -86,3 +86,8 @@ class Context:
     def seed_for(self, *names: str | int) -> int:
         """Return the named seed of this stage."""
         return seed_for(self.seed, self.stage, *names)
+
+
+def _num_cores() -> int:
+    """Return how many cores this process may use; macOS cannot tell, and there all count."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
