@@ -35,7 +35,7 @@ def augment_command(
     ] = "",
     *,
     preset: Annotated[Preset, typer.Option(help="How much time to spend.")] = "default",
-    minutes: Annotated[float, typer.Option(min=0, help="Training time; 0 takes the preset's.")] = 0.0,
+    minutes: Annotated[float, typer.Option(min=0, help="Most training time; 0 takes the preset's.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Root of every random act; 0 takes the config's.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan.")] = False,
     workspace: Annotated[

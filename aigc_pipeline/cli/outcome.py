@@ -13,6 +13,7 @@ from rich.text import Text
 
 from aigc_pipeline.cli.console import duration
 from aigc_pipeline.core.reporting import Reporter, Scalar
+from aigc_pipeline.core.store import Store
 
 if TYPE_CHECKING:
     from aigc_pipeline.records import Manifest, SynthesisPlan
@@ -87,9 +88,11 @@ def next_commands(manifest: "Manifest", workspace: Path) -> list[tuple[str, str]
     """Return (purpose, command) for what one usually wants next."""
     place, aigc = shlex.quote(str(workspace)), program("aigc")
     if manifest.directory is None:
+        run, twice = f"{aigc} run SOURCE --workspace {place}", 2 * _samples_trained(workspace)
+        longer = [("train the generator twice as long", f"{run} -o train.total_samples={twice}")]
         return [
-            ("publish unless it harms", f"{aigc} run SOURCE --workspace {place} -o publish.when=unless_harmful"),
-            ("give the generator more time", f"{aigc} run SOURCE --workspace {place} -o train.max_minutes=60"),
+            ("publish unless it harms", f"{run} -o publish.when=unless_harmful"),
+            *(longer if twice else []),
             ("see what a run sees in a source", f"{aigc} inspect SOURCE"),
         ]
     directory = workspace / manifest.directory
@@ -98,6 +101,14 @@ def next_commands(manifest: "Manifest", workspace: Path) -> list[tuple[str, str]
         ("the rows to train on, as a DataFrame", read_command(directory)),
         ("the report in a browser", open_command(directory / REPORT)),
     ]
+
+
+def _samples_trained(workspace: Path) -> int:
+    """Return how many samples the last plan trains on. More minutes would change nothing where its cap was the limit."""
+    from aigc_pipeline.records import SynthesisPlan
+
+    planned = Store(workspace).previous("plan", SynthesisPlan)
+    return planned.total_samples if planned is not None else 0
 
 
 def read_command(version: Path) -> str:
