@@ -295,7 +295,10 @@ def export(
     form: Annotated[
         Literal["torch_export", "onnx"], typer.Option("--to", help="ONNX needs the extra `export`.")
     ] = "torch_export",
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where it goes.")] = Path("generator.pt2"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Where it goes.", show_default="generator.pt2 or generator.onnx"),
+    ] = None,
 ) -> None:
     """Write the generator as a file that runs without this package, and check it against the checkpoint."""
     with _reporting(context) as reporter:

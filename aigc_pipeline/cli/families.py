@@ -8,6 +8,7 @@ from rich.table import Table
 
 from aigc_pipeline.cli.console import ConsoleReporter
 from aigc_pipeline.cli.template import FILES
+from aigc_pipeline.cli.writing import writing
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.generators import Family, built_in
 from aigc_pipeline.generators.installed import BUILT_IN, installed, load_family, package_of, shadowed
@@ -68,6 +69,7 @@ def write_template(name: str, folder: Path, *, reporter: ConsoleReporter) -> Non
 
     Raises:
         ConfigError: if the name cannot be one, is taken, or the folder has something of that name.
+        WorkspaceError: if it cannot be written.
     """
     if not _NAME.fullmatch(name):
         msg = (
@@ -85,10 +87,11 @@ def write_template(name: str, folder: Path, *, reporter: ConsoleReporter) -> Non
     # The suffix keeps the class apart from what the template imports and defines: `phase`, `decoder`, `synthesis`.
     class_name = "".join(part.capitalize() for part in name.split("_")) + "Generator"
     words = {"NAME": name, "CLASS": class_name, "PACKAGE": f"aigc_{name}"}
-    for path, text in FILES.items():
-        file = place / _filled(path, words)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(_filled(text, words).lstrip("\n"))
+    with writing(place, option="--into"):
+        for path, text in FILES.items():
+            file = place / _filled(path, words)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(_filled(text, words).lstrip("\n"))
     reporter.console.print(f"{place}: a family that works; make it yours.", highlight=False)
     reporter.console.print(f"\n  pip install -e {place}\n  pytest {place}\n  aigc run DIR -o train.generator.kind={name}\n", highlight=False)  # fmt: skip
 

@@ -1,13 +1,13 @@
 """`aigc synthesize`, `interpolate`, `export` and `compress`: a finished generator at work, from its checkpoint alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from aigc_pipeline.cli.console import ConsoleReporter
+from aigc_pipeline.cli.writing import writing
 from aigc_pipeline.core.errors import ConfigError
-from aigc_pipeline.core.store import write_atomically
 from aigc_pipeline.generators.weights import compile_networks
 from aigc_pipeline.inference.compression import compress
 from aigc_pipeline.inference.exporting import Format, export
@@ -15,6 +15,7 @@ from aigc_pipeline.inference.interpolation import interpolate
 from aigc_pipeline.inference.opening import open_generator
 from aigc_pipeline.inference.synthesis import synthesize
 
+_SUFFIXES: Mapping[Format, str] = {"torch_export": ".pt2", "onnx": ".onnx"}
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -34,11 +35,11 @@ def synthesize_classes(
     opened = open_generator(place, _device(), truncation)
     if is_compiled:
         compile_networks(opened.networks)
-    counts = parse_counts(wanted)
-    table = synthesize(
-        opened, counts, out, seed=seed, precision=_PRECISIONS[precision], reporter=reporter,
-        attributes=parse_attributes(attributes),
-    )  # fmt: skip
+    counts, told = parse_counts(wanted), parse_attributes(attributes)
+    with writing(out):
+        table = synthesize(
+            opened, counts, out, seed=seed, precision=_PRECISIONS[precision], reporter=reporter, attributes=told
+        )
     total = sum(counts.values())
     reporter.console.print(f"{total:,} samples of {opened.family.kind}: {table}", highlight=False)
 
@@ -83,19 +84,25 @@ def draw_interpolation(
 ) -> None:  # fmt: skip
     """Write the grid and say where."""
     picture = interpolate(open_generator(place, _device()), class_name, to_class, steps=steps, rows=rows, seed=seed)
-    write_atomically(out, picture)
+    with writing(out):
+        out.write_bytes(picture)
     reporter.console.print(str(out), highlight=False)
 
 
-def export_generator(place: Path, form: Format, out: Path, *, reporter: ConsoleReporter) -> None:
-    """Write the export, checked, and say how far it is from the checkpoint."""
-    difference = export(open_generator(place, torch.device("cpu")), form, out)
+def export_generator(place: Path, form: Format, out: Path | None, *, reporter: ConsoleReporter) -> None:
+    """Write the export, checked, and say how far it is from the checkpoint. None names it after its format."""
+    out = out or Path("generator").with_suffix(_SUFFIXES[form])
+    opened = open_generator(place, torch.device("cpu"))
+    with writing(out):
+        difference = export(opened, form, out)
     reporter.console.print(f"{out}: (z, labels) to samples; largest difference {difference:.2g}", highlight=False)
 
 
 def compress_generator(place: Path, out: Path, *, reporter: ConsoleReporter) -> None:
     """Write the variants and show what each costs."""
-    rows = compress(open_generator(place, _device()), out)
+    opened = open_generator(place, _device())
+    with writing(out):
+        rows = compress(opened, out)
     reporter.table(
         "variants",
         [

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from aigc_pipeline.anomaly import Examiner, FinishedRun, latest_run
 from aigc_pipeline.cli.console import ConsoleReporter
 from aigc_pipeline.cli.outcome import print_lines
-from aigc_pipeline.core.errors import ConfigError, WorkspaceError
+from aigc_pipeline.cli.writing import writing
+from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.reporting import Scalar
-from aigc_pipeline.core.store import translate_os_errors
 
 _SHOWN = {
     "rank": "rank",
@@ -95,12 +95,8 @@ def _rounded(value: Scalar) -> Scalar:
 
 
 def _write(table: pa.Table, out: Path) -> None:
-    try:
-        with translate_os_errors(out.parent):
-            if out.suffix.lower() == ".csv":
-                pa_csv.write_csv(table, out)
-            else:
-                pq.write_table(table, out, compression="zstd")
-    except FileNotFoundError as err:
-        msg = f"--out {out}: the folder {out.parent} does not exist. Create it first."
-        raise WorkspaceError(msg) from err
+    with writing(out):
+        if out.suffix.lower() == ".csv":
+            pa_csv.write_csv(table, out)
+        else:
+            pq.write_table(table, out, compression="zstd")

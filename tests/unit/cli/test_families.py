@@ -172,3 +172,10 @@ def test_nothing_is_overwritten(package, capsys):
     assert run_cli("new-generator", "my_family", "--into", str(package.parent)) == 1
 
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_family_is_not_written_below_a_file(tmp_path, capsys):
+    (tmp_path / "file").touch()
+
+    assert run_cli("new-generator", "my_family", "--into", str(tmp_path / "file")) == 1
+    assert "--into" in capsys.readouterr().err

@@ -34,3 +34,40 @@ def test_the_four_commands_work_on_a_checkpoint_alone(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "2 samples of r3gan" in said
     assert (tmp_path / "v" / "int8.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out"),
+    [
+        (["synthesize", "--class", "cat=1"], "file"),
+        (["compress"], "file"),
+        (["interpolate", "--class", "cat"], "folder"),
+        (["interpolate", "--class", "cat"], "file/x.png"),
+        (["export"], "folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_sentence(arguments, out, tmp_path, capsys):
+    folder = str(write_checkpoint(tmp_path / "c", "mlp_gan"))
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+
+    assert run_cli(arguments[0], folder, *arguments[1:], "--out", str(tmp_path / out)) == 1
+    assert f"--out {tmp_path / out} cannot be written: " in capsys.readouterr().err
+    assert {each.name for each in tmp_path.iterdir()} == {"c", "file", "folder"}
+
+
+def test_missing_folders_are_made(tmp_path):
+    folder = str(write_checkpoint(tmp_path / "c", "mlp_gan"))
+
+    assert run_cli("interpolate", folder, "--class", "cat", "--out", str(tmp_path / "a" / "b" / "i.png")) == 0
+    assert (tmp_path / "a" / "b" / "i.png").exists()
+
+
+@pytest.mark.parametrize(("form", "name"), [("torch_export", "generator.pt2"), ("onnx", "generator.onnx")])
+def test_an_export_is_named_after_its_format(form, name, tmp_path, monkeypatch):
+    monkeypatch.setattr("aigc_pipeline.cli.generating.export", lambda _opened, _form, file: file.touch() or 0.0)
+    folder = str(write_checkpoint(tmp_path / "c", "mlp_gan"))
+    monkeypatch.chdir(tmp_path)
+
+    assert run_cli("export", folder, "--to", form) == 0
+    assert (tmp_path / name).exists()
