@@ -115,7 +115,8 @@ def load_config(
             raise ConfigError(msg)
         _set(tree, path.strip(), _parse_value(text, override))
     _complete_kinds(tree, PipelineConfig)
-    return parse_config(tree, where=str(file) if file else "the command line")
+    origins = [*([str(file)] if file else []), *(["the command line"] if source or overrides or not file else [])]
+    return parse_config(tree, where=" and ".join(origins))
 
 
 def parse_config(tree: Mapping[str, object], *, where: str) -> PipelineConfig:
@@ -127,7 +128,7 @@ def parse_config(tree: Mapping[str, object], *, where: str) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(tree)
     except ValidationError as err:
-        lines = [_explain(dict(problem)) for problem in err.errors(include_url=False)]
+        lines = [_explain(dict(problem), tree) for problem in err.errors(include_url=False)]
         msg = f"the settings from {where} are not valid:\n" + "\n".join(f"  {line}" for line in lines)
         raise ConfigError(msg) from err
 
@@ -145,13 +146,18 @@ def _source_settings(source: Path | str) -> dict[str, object]:
 
 def _read_yaml(file: Path) -> dict[str, object]:
     try:
-        tree = yaml.safe_load(file.read_text())
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as err:
         msg = f"cannot read the config file {file}: {err.strerror}. Check the path."
+        raise ConfigError(msg) from err
+    except UnicodeDecodeError as err:
+        msg = f"{file} is not UTF-8 text ({err.reason} at byte {err.start}). Save it as UTF-8."
         raise ConfigError(msg) from err
     except yaml.YAMLError as err:
         msg = f"{file} is not valid YAML: {err}"
         raise ConfigError(msg) from err
+    if tree is None:  # nothing but comments
+        return {}
     if not isinstance(tree, dict):
         msg = f"{file} must hold a mapping of stage names to settings, not a {type(tree).__name__}"
         raise ConfigError(msg)
@@ -199,16 +205,32 @@ def _merge(tree: dict[str, object], update: Mapping[str, object]) -> None:
             tree[name] = value
 
 
-def _explain(problem: Mapping[str, object]) -> str:
+def _explain(problem: Mapping[str, object], tree: Mapping[str, object]) -> str:
     location: Iterable[object] = problem["loc"]  # type: ignore[assignment] # pydantic: a tuple of str and int
-    path = ".".join(str(part) for part in location)
+    path = _written_path(location, tree)
     if problem["type"] == "extra_forbidden":
         return f"{path}: there is no such setting. Known here: {', '.join(_known_at(location)) or 'none'}."
     if problem["type"] == "missing":
-        return f"{path}: required. Give a folder (aigc run DIR) or set it in the config file."
+        is_source = path == "ingest" or path.startswith("ingest.source")
+        remedy = "Give a folder (aigc run DIR) or set it" if is_source else f"Set it with -o {path}=..., or"
+        return f"{path}: required. {remedy} in the config file."
     if problem["type"] == "value_error":
         return f"{path}: {problem['ctx']['error']}" if path else str(problem["ctx"]["error"])  # type: ignore[index] # pydantic's shape
     return f"{path}: {problem['msg']} (got {problem.get('input')!r})."
+
+
+def _written_path(location: Iterable[object], tree: object) -> str:
+    """Return a dotted path as a person writes it: without the tag that pydantic puts in where a union's member begins."""
+    names = []
+    for part in location:
+        if isinstance(tree, Mapping) and part not in tree and part in (tree.get("kind"), "installed"):
+            continue
+        names.append(str(part))
+        if isinstance(tree, Mapping):
+            tree = tree.get(part)
+        elif isinstance(tree, Sequence) and isinstance(part, int):
+            tree = tree[part]
+    return ".".join(names)
 
 
 def _known_at(location: Iterable[object]) -> list[str]:

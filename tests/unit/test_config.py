@@ -31,11 +31,17 @@ def test_the_resolved_yaml_loads_to_an_equal_config(tmp_path):
     [
         (["train.foo=1"], r"train\.foo: there is no such setting.*max_minutes"),
         (["train.max_minutes=-1"], r"train\.max_minutes.*greater than 0.*-1"),
-        (["train.generator.kind=foo"], "there is no generator 'foo'. Built in: classic, dcgan, .*warp"),
+        (
+            ["train.generator.kind=foo"],
+            "train.generator: there is no generator 'foo'. Built in: classic, dcgan, .*warp",
+        ),
         (
             ["train.generator.kind=dcgan"],
             "source yields vector samples. These fit: flow_matching, r3gan, mlp_gan, .*classic",
         ),
+        (["plan.strategy.kind=explicit"], r"plan\.strategy\.counts: required\. Set it with -o plan\.strategy\.counts="),
+        (["train.generator={kind: r3gan, foo: 1}"], r"train\.generator\.foo: there is no such setting.*backbone"),
+        (["filter.gates=[{kind: min_p_real, threshold: 7}]"], r"filter\.gates\.0\.threshold: .*got 7"),
         (["nonsense"], "has no '='"),
         (["seed=2", "seed.deep=1"], "not a group of settings"),
     ],
@@ -43,6 +49,26 @@ def test_the_resolved_yaml_loads_to_an_equal_config(tmp_path):
 def test_wrong_settings_are_named_with_what_is_allowed(overrides, said):
     with pytest.raises(ConfigError, match=said):
         load_config(source="mixture", overrides=overrides)
+
+
+def test_a_wrong_value_is_blamed_on_the_command_line_too_where_both_were_given(tmp_path):
+    (tmp_path / "c.yaml").write_text("ingest: {source: {kind: digits}}\n")
+
+    with pytest.raises(ConfigError, match=r"c\.yaml and the command line are not valid"):
+        load_config(file=tmp_path / "c.yaml", overrides=["train.max_minutes=-1"])
+
+
+def test_a_file_of_comments_sets_nothing(tmp_path):
+    (tmp_path / "c.yaml").write_text("# seed: 1\n")
+
+    assert load_config(file=tmp_path / "c.yaml", source="digits") == load_config(source="digits")
+
+
+def test_a_file_that_is_not_utf_8_is_named(tmp_path):
+    (tmp_path / "c.yaml").write_bytes("seed: 1  # für\n".encode("latin-1"))
+
+    with pytest.raises(ConfigError, match=r"c\.yaml is not UTF-8 text"):
+        load_config(file=tmp_path / "c.yaml", source="digits")
 
 
 def test_a_missing_source_says_how_to_give_one():
