@@ -20,6 +20,7 @@ from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.features.base import EncoderNetwork, FittedEncoder, finish
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.training.batch import Batch
+from aigc_pipeline.training.devices import resident
 from aigc_pipeline.training.loop import Hooks, LoopSettings, Networks, Phase, TrainingData, Validation, train
 from aigc_pipeline.training.samplers import ClassPower
 from aigc_pipeline.training.schedule import Cosine
@@ -28,6 +29,7 @@ _LABEL_SMOOTHING = 0.05
 _TEMPERATURE = 0.2
 _LARGE_DATA = 20_000
 _CHECKS = 12
+_CHECKED_AT_ONCE = 1_024
 
 
 class Classifier(Member):
@@ -89,9 +91,10 @@ _train = train  # the loop; `train` is also this file's word for a split
 
 
 def training_data(train: LabelledCells, spec: SampleSpec, device: torch.device) -> TrainingData:
-    """Put a split on the device; classes are drawn with power 0.5, so that rare ones are seen."""
+    """Put a split on the device if it is small enough; classes are drawn with power 0.5, so that rare ones are seen."""
     labels = torch.from_numpy(train.labels).to(device)
-    return TrainingData(modality_of(spec).to_tensor(train.cells, spec).to(device), labels, ClassPower(labels, 0.5))
+    x = resident(modality_of(spec).to_tensor(train.cells, spec), device)
+    return TrainingData(x, labels, ClassPower(labels, 0.5))
 
 
 class _Objective:
@@ -128,13 +131,14 @@ def _validation(
 ) -> Validation | None:
     if not len(selection):
         return None
-    x = modality_of(spec).to_tensor(selection.cells, spec).to(device)
+    x = resident(modality_of(spec).to_tensor(selection.cells, spec), device)
     labels = torch.from_numpy(selection.labels).to(device)
 
     @torch.no_grad()
     def accuracy(networks: Networks) -> dict[str, float]:
         encoder = networks["encoder"]
-        logits: Tensor = encoder.head(torch.relu(encoder.trunk(x)))  # type: ignore[operator]
+        features = torch.cat([encoder.trunk(part.to(device)) for part in torch.split(x, _CHECKED_AT_ONCE)])  # type: ignore[operator]
+        logits: Tensor = encoder.head(torch.relu(features))  # type: ignore[operator]
         return {"accuracy": float((logits.argmax(1) == labels).float().mean())}
 
     return Validation(every, accuracy, patience, decides="accuracy")

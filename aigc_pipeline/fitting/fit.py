@@ -21,7 +21,7 @@ from aigc_pipeline.loading import open_encoder
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.records import DatasetSplits, Embeddings, SynthesisPlan
 from aigc_pipeline.training.checkpoint import Checkpointer
-from aigc_pipeline.training.devices import precision_of, training_device
+from aigc_pipeline.training.devices import precision_of, resident, training_device
 from aigc_pipeline.training.loop import Hooks, LoopSettings, Networks, TrainingData
 from aigc_pipeline.training.loop import train as run_loop
 from aigc_pipeline.training.strength import Adaptation
@@ -88,7 +88,7 @@ def fit(
     trained = run_loop(
         networks,
         phases,
-        resident(cells, splits, config, device),
+        _training_data(cells, splits, config, device),
         LoopSettings(
             total_samples=total,
             batch_size=config.generator.batch_size,
@@ -115,16 +115,14 @@ def fit(
     )
 
 
-def resident(cells: LabelledCells, splits: DatasetSplits, config: FitSettings, device: torch.device) -> TrainingData:
-    """Put the training split on the device; where it would take half of a GPU's free memory, it waits outside."""
+def _training_data(
+    cells: LabelledCells, splits: DatasetSplits, config: FitSettings, device: torch.device
+) -> TrainingData:
     x = modality_of(splits.spec).to_tensor(cells.cells, splits.spec)
     if x.ndim == _IMAGE_AXES + 1:
         x = x.contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(cells.labels).to(device)
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        x = x.to(device) if x.nbytes < free / 2 else x.pin_memory()
-    return TrainingData(x, labels, config.generator.sampler(labels))
+    return TrainingData(resident(x, device), labels, config.generator.sampler(labels))
 
 
 def _adaptation(

@@ -21,6 +21,7 @@ from aigc_pipeline.data.loader import LabelledCells, concatenate
 from aigc_pipeline.metrics.smote import Interpolated, joined, smote, whole
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.training.batch import Batch
+from aigc_pipeline.training.devices import resident
 from aigc_pipeline.training.loop import LoopSettings, Networks, Phase, Sampler, TrainingData, train
 from aigc_pipeline.training.samplers import ClassPower, Mixed
 from aigc_pipeline.training.schedule import Cosine
@@ -110,14 +111,14 @@ def _training_data(
     x, device = modality_of(spec).to_tensor(cells.cells, spec), budget.device
     if not arm.is_oversampled:
         sampler, weights = _batches(arm, real.labels, synthetic, importance, device)
-        return TrainingData(x.to(device), torch.from_numpy(cells.labels).to(device), sampler, weights)
+        return TrainingData(resident(x, device), torch.from_numpy(cells.labels).to(device), sampler, weights)
     rows = np.arange(len(cells))
     new = smote(x[: len(real)], real.labels, numpy_generator(budget.seed, "smote"))
     segments = joined(whole(rows[: len(real)]), new, whole(rows[len(real) :]))
     labels = cells.labels[segments.start]
     sampler, weights = _batches(arm, labels[: len(real) + len(new)], synthetic, importance, device)
     return Interpolated(
-        x.to(device), torch.from_numpy(labels).to(device), sampler, weights, segments=segments, spec=spec
+        resident(x, device), torch.from_numpy(labels).to(device), sampler, weights, segments=segments, spec=spec
     )
 
 

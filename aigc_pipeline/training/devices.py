@@ -1,10 +1,13 @@
 """Where tensors live: a GPU when there is one, and how many threads the CPU may use."""
 
 import ctypes
+import math
 import os
 import platform
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.core.errors import ConfigError
@@ -54,6 +57,16 @@ def training_device(runtime: RuntimeConfig, team: Team) -> torch.device:
         torch.backends.cudnn.benchmark = not runtime.deterministic
         torch.use_deterministic_algorithms(runtime.deterministic)
     return device
+
+
+def resident(x: Float[Tensor, "n *shape"], device: torch.device) -> Float[Tensor, "n *shape"]:
+    """Return samples on the device, or as they are where they would take half of the device's free memory."""
+    return x.to(device) if x.nbytes < free_bytes(device) / 2 else x
+
+
+def free_bytes(device: torch.device) -> float:
+    """Return a GPU's free memory; infinite for the CPU, where samples are in any case."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
 
 
 def keep_freed_memory() -> None:

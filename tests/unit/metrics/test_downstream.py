@@ -6,9 +6,11 @@ import torch
 
 from aigc_pipeline.data.loader import LabelledCells, concatenate
 from aigc_pipeline.data.shards import cells_from_numpy
+from aigc_pipeline.metrics import downstream
 from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, class_prior, fit_downstream, predict
 from aigc_pipeline.metrics.verdict import decide
 from aigc_pipeline.modalities import VectorSpec
+from aigc_pipeline.training import devices
 
 SIZE = 20  # in two dimensions three points already tell a classifier all it needs
 SPEC = VectorSpec(num_values=SIZE, scale=1.2)
@@ -84,3 +86,15 @@ def test_the_prior_of_an_oversampled_arm_is_even():
 
 def test_balanced_accuracy_is_the_mean_recall():
     assert balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])) == pytest.approx(0.75)
+
+
+def test_rows_too_large_for_the_device_wait_in_main_memory(monkeypatch):
+    trained_on = []
+    monkeypatch.setattr(devices, "free_bytes", lambda _: 0)
+    monkeypatch.setattr(downstream, "ClassPower", lambda *_: None)  # counts, which meta tensors cannot
+    monkeypatch.setattr(downstream, "train", lambda *given: trained_on.append(given[2]))
+    budget = Budget(64, 64, 0, torch.device("meta"))
+
+    fit_downstream(Arm("plain", "cross_entropy"), draw({0: 4, 1: 4}, 0), None, spec=SPEC, num_classes=2, budget=budget)
+
+    assert [(data.x.device.type, data.device.type) for data in trained_on] == [("cpu", "meta")]

@@ -3,6 +3,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from aigc_pipeline.training import devices
 
 CODE = """
 import sys, resource, torch
@@ -28,9 +31,14 @@ def test_freed_memory_is_kept_instead_of_fetched_anew():
 
 
 def test_an_allocator_that_was_set_up_is_left_alone(monkeypatch):
-    from aigc_pipeline.training import devices
-
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
     monkeypatch.setattr(devices.ctypes, "CDLL", None)  # would raise if it were called
 
     devices.keep_freed_memory()
+
+
+@pytest.mark.parametrize(("free_bytes", "where"), [(801, "meta"), (800, "cpu")])
+def test_samples_that_would_take_half_of_the_free_memory_wait_in_main_memory(free_bytes, where, monkeypatch):
+    monkeypatch.setattr(devices, "free_bytes", lambda _: free_bytes)
+
+    assert devices.resident(torch.zeros(100), torch.device("meta")).device.type == where
