@@ -1,9 +1,12 @@
-"""Weights of another checkpoint into fresh networks. Rows of class tables go by class name; new classes keep fresh rows.
+"""Weights of another checkpoint into fresh networks. Rows of class tables go by name; a new name keeps its fresh row.
 
-With the mean row for every new class (tried), classes begin alike and training needs longer than from scratch.
+A name is a class, or what `Conditions.names` calls a condition. With the mean row for every new class (tried), classes
+begin alike and training needs longer than from scratch.
 """
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -11,16 +14,22 @@ from torch import Tensor
 
 from aigc_pipeline.core.errors import CheckpointError
 from aigc_pipeline.generators.base import Generator
+from aigc_pipeline.generators.conditions import Conditions
 from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS, WarmStart
+from aigc_pipeline.records import Condition
 from aigc_pipeline.training.loop import Networks
 
 CLASS_TABLES = ("embed.weight", "project.weight")
-"""Endings of parameter names whose first axis counts classes."""
+"""Endings of parameter names whose first axis counts classes; rows behind them, such as "no class", have no name."""
+_MAX_NAMED = 5
 
 
 @torch.no_grad()
-def start_warm(networks: Networks, settings: WarmStart, generator: Generator, classes: tuple[str, ...]) -> str:
+def start_warm(networks: Networks, settings: WarmStart, generator: Generator, names: tuple[str, ...]) -> str:
     """Copy what fits and return one sentence about it.
+
+    Args:
+        names: of the rows of class tables: classes or conditions.
 
     Raises:
         CheckpointError: if the checkpoint is of another family, or one of its networks has another shape.
@@ -31,12 +40,12 @@ def start_warm(networks: Networks, settings: WarmStart, generator: Generator, cl
         msg = f"the warm start {folder} is a checkpoint of '{record['family']}', not of '{generator.kind}'. Choose that family, or start cold."
         raise CheckpointError(msg)
     stored = load_tensors((folder / CHECKPOINT_WEIGHTS).read_bytes())
-    known: list[str] = list(record["classes"])
+    known = _names_of(record)
     for name, module in networks.items():
         for key, value in module.state_dict().items():
             source = stored.get(f"{name}.{key}")
             if source is not None and key.endswith(CLASS_TABLES):
-                source = _by_name(source, value, known, classes)
+                source = _by_name(source.to(value.device), value, known, names)
             if source is None or source.shape != value.shape:
                 found = "nothing" if source is None else list(source.shape)
                 msg = (
@@ -45,12 +54,35 @@ def start_warm(networks: Networks, settings: WarmStart, generator: Generator, cl
                 )
                 raise CheckpointError(msg)
             value.copy_(source)
-    shared = len(set(known) & set(classes))
-    return f"warm start from {record['samples_seen']:,} samples of {folder.name[:12]}: {shared} of {len(classes)} classes known"
+    return f"warm start from {record['samples_seen']:,} samples of {folder.name[:12]}: {_shared(known, names)}"
 
 
-def _by_name(source: Tensor, fresh: Tensor, known: list[str], classes: tuple[str, ...]) -> Tensor:
-    """Return a row per class: the stored one where the name is known and rows are as long, else the fresh one."""
-    if source.shape[1:] != fresh.shape[1:]:
+def _names_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of a checkpoint's rows; those of a conditioned one are conditions."""
+    classes = tuple(record["classes"])
+    if not record.get("conditions"):
+        return classes
+    rows = tuple(Condition.model_validate(each) for each in record["conditions"])
+    return Conditions(tuple(record["condition_on"]), rows).names(classes)
+
+
+def _by_name(source: Tensor, fresh: Tensor, known: Sequence[str], names: Sequence[str]) -> Tensor:
+    """Return a table like `fresh`: rows of known names and nameless rows from `source`; as it is where it does not fit."""
+    num_nameless = len(fresh) - len(names)
+    if source.shape[1:] != fresh.shape[1:] or len(source) - len(known) != num_nameless:
         return source
-    return torch.stack([source[known.index(name)] if name in known else fresh[i] for i, name in enumerate(classes)])
+    table = fresh.clone()
+    for row, name in enumerate(names):
+        if name in known:
+            table[row] = source[known.index(name)]
+    table[len(names) :] = source[len(known) :]
+    return table
+
+
+def _shared(known: Sequence[str], names: Sequence[str]) -> str:
+    new = [name for name in names if name not in known]
+    said = f"{len(names) - len(new)} of {len(names)} classes known"
+    if not new:
+        return said
+    more = f" and {len(new) - _MAX_NAMED} more" if len(new) > _MAX_NAMED else ""
+    return f"{said}, fresh rows for {', '.join(new[:_MAX_NAMED])}{more}"

@@ -5,8 +5,9 @@ import torch
 from pydantic import ValidationError
 
 from aigc_pipeline.core.errors import CheckpointError
+from aigc_pipeline.fitting import warm_start
 from aigc_pipeline.fitting.warm_start import start_warm
-from aigc_pipeline.generators import DCGAN, R3GAN
+from aigc_pipeline.generators import DCGAN, R3GAN, FlowMatching
 from aigc_pipeline.generators.recipe import WarmStart
 from aigc_pipeline.generators.weights import save_networks
 from aigc_pipeline.modalities import ImageSpec
@@ -18,10 +19,13 @@ SPEC = ImageSpec(height=8, width=8, channels=1)
 def donor(tmp_path):
     """Return the folder of a checkpoint of the classes cat, dog and fox."""
     networks = R3GAN().networks(SPEC, 3, seed=1)
-    save_networks(networks, tmp_path / "generator.safetensors")
-    record = {"family": "r3gan", "classes": ["cat", "dog", "fox"], "samples_seen": 1_000}
-    (tmp_path / "record.json").write_text(json.dumps(record))
+    lay_down(tmp_path, networks, classes=["cat", "dog", "fox"])
     return tmp_path, networks
+
+
+def lay_down(folder, networks, **record):
+    save_networks(networks, folder / "generator.safetensors")
+    (folder / "record.json").write_text(json.dumps({"family": "r3gan", "samples_seen": 1_000} | record))
 
 
 def test_weights_are_taken_over_and_class_rows_go_by_name(donor):
@@ -36,7 +40,52 @@ def test_weights_are_taken_over_and_class_rows_go_by_name(donor):
     assert torch.equal(networks["discriminator"].enter.weight, source["discriminator"].enter.weight)
     assert torch.equal(rows[0], known[2])
     assert torch.equal(rows[1], fresh)
-    assert "1 of 2 classes known" in said
+    assert "1 of 2 classes known, fresh rows for hen" in said
+
+
+def test_the_row_of_no_class_is_taken_over_as_well(tmp_path):
+    source = FlowMatching().networks(SPEC, 3, seed=1)
+    lay_down(tmp_path, source, family="flow_matching", classes=["cat", "dog", "fox"])
+    networks = FlowMatching().networks(SPEC, 2, seed=2)
+    fresh = networks["denoiser"].condition.embed.weight[1].clone()
+
+    start_warm(networks, WarmStart(path=tmp_path), FlowMatching(), ("fox", "hen"))
+
+    rows, known = (each["denoiser"].condition.embed.weight for each in (networks, source))
+    assert torch.equal(rows[0], known[2])
+    assert torch.equal(rows[1], fresh)
+    assert torch.equal(rows[2], known[3])
+
+
+def test_rows_of_a_conditioned_donor_go_by_the_names_of_its_conditions(tmp_path):
+    source = R3GAN().networks(SPEC, 3, seed=1)
+    conditions = [
+        {"class_counts": [30, 0], "attributes": {}},
+        {"class_counts": [30, 0], "attributes": {"site": "n"}},
+        {"class_counts": [0, 30], "attributes": {"site": "n"}},
+    ]
+    lay_down(tmp_path, source, classes=["cat", "dog"], condition_on=["class", "site"], conditions=conditions)
+    networks = R3GAN().networks(SPEC, 3, seed=2)
+    fresh = networks["generator"].embed.weight[2].clone()
+
+    said = start_warm(networks, WarmStart(path=tmp_path), R3GAN(), ("cat", "dog site=n", "dog"))
+
+    rows, known = (each["generator"].embed.weight for each in (networks, source))
+    assert torch.equal(rows[0], known[0])
+    assert torch.equal(rows[1], known[2])
+    assert torch.equal(rows[2], fresh)
+    assert "2 of 3 classes known, fresh rows for dog" in said
+
+
+def test_stored_rows_move_to_the_device_of_the_networks(donor, monkeypatch):
+    folder, _ = donor
+    networks = {name: module.to("meta") for name, module in R3GAN().networks(SPEC, 2, seed=2).items()}
+    devices = set()
+    monkeypatch.setattr(warm_start, "_by_name", lambda source, fresh, *_: devices.add(source.device.type) or fresh)
+
+    start_warm(networks, WarmStart(path=folder), R3GAN(), ("fox", "hen"))
+
+    assert devices == {"meta"}
 
 
 def test_another_family_or_size_is_refused(donor):
