@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from aigc_pipeline.core.errors import TrainingDivergedError
 from aigc_pipeline.training.checkpoint import Checkpointer
 from aigc_pipeline.training.ema import ema_weight, update_ema
 from aigc_pipeline.training.health import Finding, Watch
 from aigc_pipeline.training.progress import Progress, pack, unpack
+from aigc_pipeline.training.rollback import answer
 from aigc_pipeline.training.step import LoopSettings, Networks, Phase, Stepper, set_mode
 from aigc_pipeline.training.strength import Adaptation
 from aigc_pipeline.training.team import Team
@@ -167,7 +167,7 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
                 hooks.metric(name, value, seen)
             alarm = team.agree(finding.alarm)
         if alarm is not None:
-            progress = _answer(alarm, progress, settings, checkpointer, networks, average, stepper, team, hooks)
+            progress = answer(alarm, progress, average, stepper, checkpointer)
             continue
 
         if adaptation is not None and due["adaptation"]:
@@ -229,51 +229,3 @@ def _not_finite(values: Mapping[str, Tensor], samples_seen: int) -> str | None:
                 f"the loss of phase '{name.removesuffix('/loss')}' became {float(value)} after {samples_seen:,} samples"
             )
     return None
-
-
-def _answer(
-    alarm: str,
-    progress: Progress,
-    settings: LoopSettings,
-    checkpointer: Checkpointer | None,
-    networks: Networks,
-    average: Networks | None,
-    stepper: Stepper,
-    team: Team,
-    hooks: Hooks,
-) -> Progress:
-    """Go back to the last good checkpoint at half the rate; or end with the best weights; or say why neither can be."""
-    state = checkpointer.load_latest(stepper.device) if checkpointer is not None else None
-    if state is not None and progress.rollbacks < settings.max_rollbacks:
-        events, rollbacks = progress.events, progress.rollbacks + 1
-        progress = unpack(state, networks, average, stepper)
-        progress.events, progress.rollbacks = events, rollbacks
-        event = (
-            f"{alarm}: back to the checkpoint at {progress.samples_seen:,} samples, going on at "
-            f"{progress.rate_factor:g} of the learning rate"
-        )
-        progress.events.append(event)
-        hooks.note(event + ".")
-        if checkpointer is not None and team.is_first:
-            checkpointer.save(pack(networks, average, stepper, progress), progress.samples_seen)
-        team.wait()
-        return progress
-    if progress.best is not None or (state is not None and state["best"] is not None):
-        if state is not None:
-            best = progress.best, progress.best_score, progress.best_samples_seen
-            events = progress.events
-            progress = unpack(state, networks, average, stepper)
-            progress.best, progress.best_score, progress.best_samples_seen = best
-            progress.events = events
-        progress.stopped = True
-        event = f"{alarm}: training ends with the best weights so far, of {progress.best_samples_seen:,} samples"
-        progress.events.append(event)
-        hooks.note(event + ".")
-        return progress
-    last = f"{state['samples_seen']:,} samples" if state is not None else "none"
-    msg = (
-        f"{alarm}, and {progress.rollbacks} restarts at a lower rate did not help. Last good checkpoint: {last}. "
-        "Lower the learning rate or raise the penalty weight (train.generator.learning_rate, train.generator.gamma), "
-        "then run the same command again."
-    )
-    raise TrainingDivergedError(msg)

@@ -12,6 +12,7 @@ from aigc_pipeline.training.loop import Hooks, LoopSettings, Phase, TrainingData
 from aigc_pipeline.training.samplers import ClassPower
 from aigc_pipeline.training.schedule import constant
 from aigc_pipeline.training.strength import Adaptation
+from aigc_pipeline.training.team import Team
 
 
 def make_data(n: int = 64) -> TrainingData:
@@ -182,6 +183,32 @@ def test_an_alarm_goes_back_to_the_last_good_checkpoint_and_on_at_half_the_rate(
     assert trained.samples_seen == 320
     assert all(math.isfinite(value) for value in rates)
     assert torch.isfinite(weights(trained.networks)).all()
+
+
+def test_the_first_process_replaces_a_state_only_after_all_have_read_it(tmp_path):
+    order: list[str] = []
+
+    class Recorded(Checkpointer):
+        def load_latest(self, device):
+            order.append("read")
+            return super().load_latest(device)
+
+        def save(self, state, samples_seen):
+            order.append("save")
+            return super().save(state, samples_seen)
+
+    class Waiting(Team):
+        def wait(self):
+            order.append("wait")
+
+    alarms = [Finding("a planted alarm")]
+    settings = LoopSettings(64, 16, seed=5, checkpoint_every_samples=320, report_every_samples=48)
+    train(
+        make_model(), PHASES, make_data(), settings, checkpointer=Recorded(tmp_path), team=Waiting(),
+        watch=lambda *_: alarms.pop() if alarms else Finding(),
+    )  # fmt: skip
+
+    assert order == ["read", "save", "read", "wait", "save", "wait"]
 
 
 def test_a_run_killed_after_a_rollback_ends_with_the_same_weights(tmp_path):

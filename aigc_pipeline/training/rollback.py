@@ -1,0 +1,52 @@
+"""What an alarm leads to: back to the last good checkpoint at half the rate, or the end of training. Not what an alarm is."""
+
+from aigc_pipeline.core.errors import TrainingDivergedError
+from aigc_pipeline.training.checkpoint import Checkpointer
+from aigc_pipeline.training.progress import Progress, pack, unpack
+from aigc_pipeline.training.step import Networks, Stepper
+
+
+def answer(
+    alarm: str, progress: Progress, average: Networks | None, stepper: Stepper, checkpointer: Checkpointer | None
+) -> Progress:
+    """Go back to the last good checkpoint at half the rate; or end with the best weights; or say why neither can be.
+
+    Raises:
+        TrainingDivergedError: where there is no good checkpoint, or no best weights to end with.
+    """
+    networks, team = stepper.networks, stepper.team
+    state = checkpointer.load_latest(stepper.device) if checkpointer is not None else None
+    if state is not None and progress.rollbacks < stepper.settings.max_rollbacks:
+        events, rollbacks = progress.events, progress.rollbacks + 1
+        progress = unpack(state, networks, average, stepper)
+        progress.events, progress.rollbacks = events, rollbacks
+        event = (
+            f"{alarm}: back to the checkpoint at {progress.samples_seen:,} samples, going on at "
+            f"{progress.rate_factor:g} of the learning rate"
+        )
+        progress.events.append(event)
+        stepper.note(event + ".")
+        team.wait()  # until all have read the file that the first one replaces
+        if checkpointer is not None and team.is_first:
+            checkpointer.save(pack(networks, average, stepper, progress), progress.samples_seen)
+        team.wait()
+        return progress
+    if progress.best is not None or (state is not None and state["best"] is not None):
+        if state is not None:
+            best = progress.best, progress.best_score, progress.best_samples_seen
+            events = progress.events
+            progress = unpack(state, networks, average, stepper)
+            progress.best, progress.best_score, progress.best_samples_seen = best
+            progress.events = events
+        progress.stopped = True
+        event = f"{alarm}: training ends with the best weights so far, of {progress.best_samples_seen:,} samples"
+        progress.events.append(event)
+        stepper.note(event + ".")
+        return progress
+    last = f"{state['samples_seen']:,} samples" if state is not None else "none"
+    msg = (
+        f"{alarm}, and {progress.rollbacks} restarts at a lower rate did not help. Last good checkpoint: {last}. "
+        "Lower the learning rate or raise the penalty weight (train.generator.learning_rate, train.generator.gamma), "
+        "then run the same command again."
+    )
+    raise TrainingDivergedError(msg)
