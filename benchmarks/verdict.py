@@ -333,6 +333,12 @@ A sequence of nights asks one test set five times about the same copies, each ni
 Choosing cases by a noisy measured effect picks overestimated ones, on digits above all, and power near the detectable
 effect comes out too low there; the Gaussians, with a pool of 10,000, measure it best.
 
+How the interval is made: SE^2 = s^2 of seeds / S + what the test items add. Items' part is the sum over classes of
+(squared differences + u / K) / (n K)^2, with differences averaged over seeds, n items in the class and K classes: a variance
+about zero (McNemar 1947), which a class of two cannot make look certain. u stands for one change that was not seen (after
+Agresti and Min 2005): (1 + sum of squares) / (1 + number of items that changed), so 1 where nothing changed and no larger than
+the usual change where many did. Degrees of freedom are those of the seeds alone. See ADR 15.
+
 {facts}
 
 {chr(10).join(lines)}

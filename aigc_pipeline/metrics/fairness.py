@@ -148,7 +148,7 @@ class _Tested:
             return None
         one_group = np.zeros(int(items.sum()), np.int64)
         delta, error, _ = paired_difference(self.baseline[:, items], self.treated[:, items], one_group)
-        if delta >= -_MAX_ERRORS * error or delta >= 0:
+        if delta >= -_MAX_ERRORS * error:
             return None
         return f"recall falls by {-100 * delta:.1f} points (standard error {100 * error:.1f})"
 

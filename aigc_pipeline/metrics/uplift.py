@@ -179,8 +179,8 @@ def mean_balanced_accuracy(correct: Correct, labels: NDArray[np.int64]) -> float
 
 def uplift_estimate(without: Correct, treated: Correct, labels: NDArray[np.int64]) -> Estimate:
     """Return the paired difference in balanced accuracy with a 95 % interval over seeds and items."""
-    delta, error, critical = paired_difference(without, treated, labels)
-    return Estimate(value=delta, ci_low=delta - critical * error, ci_high=delta + critical * error, n=len(labels))
+    found = paired_difference(without, treated, labels)
+    return Estimate(value=found.delta, ci_low=found.low, ci_high=found.high, n=len(labels))
 
 
 def accuracy_estimate(correct: Correct, labels: NDArray[np.int64]) -> Estimate:
@@ -200,6 +200,6 @@ def _losing_classes(without: Correct, treated: Correct, labels: NDArray[np.int64
     for label in np.unique(labels):
         mine = labels == label
         delta, error, _ = paired_difference(without[:, mine], treated[:, mine], labels[mine])
-        if delta < -_VETO_ERRORS * error and delta < 0:
+        if delta < -_VETO_ERRORS * error:
             losing.append(int(label))
     return losing

@@ -109,10 +109,8 @@ def _uplift(baseline: Correct, treated: Correct, labels: NDArray[np.int64], labe
     if label is not None:
         num_classes, mine = len(np.unique(labels)), labels == label
         baseline, treated, labels = baseline[:, mine], treated[:, mine], labels[mine]
-    delta, error, critical = paired_difference(
-        baseline, treated, labels, ALPHA if label is None else ALPHA / num_classes
-    )
-    return delta, delta - critical * error, delta + critical * error
+    found = paired_difference(baseline, treated, labels, ALPHA if label is None else ALPHA / num_classes)
+    return found.delta, found.low, found.high
 
 
 def _check(curve: Mapping[float, Correct], treated: Correct, labels: NDArray[np.int64]) -> None:

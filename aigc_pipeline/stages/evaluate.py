@@ -36,7 +36,7 @@ from aigc_pipeline.records import (
     ScoredSet,
 )
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 
 
 class EvaluateConfig(Settings):

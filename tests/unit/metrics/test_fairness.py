@@ -90,7 +90,7 @@ def test_recall_that_falls_beyond_chance_is_named_with_its_standard_error():
     found = outcomes(make_candidates(["north"], [True]), treated=treated)
 
     assert found["site", "south"].recall_with_synthetic == 0.5
-    assert found["site", "south"].warning == "recall falls by 50.0 points (standard error 8.0)"
+    assert found["site", "south"].warning == "recall falls by 50.0 points (standard error 11.5)"
     assert found["site", "north"].warning is None
 
 

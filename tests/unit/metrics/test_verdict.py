@@ -97,11 +97,54 @@ def test_the_standard_error_adds_what_seeds_and_what_items_contribute():
     delta, error, critical = paired_difference(np.zeros((2, 4), bool), difference, np.array([0, 0, 1, 1]))
 
     from_seeds = np.var([0.25, 0.5], ddof=1) / 2
-    from_items = (np.var([1.0, 0.5], ddof=1) / 2 + 0) / 2**2
-    freedom = (from_seeds + from_items) ** 2 / (from_seeds**2 / 1 + from_items**2 / 2)
+    unseen = (1 + 1.25) / (1 + 2)
+    from_items = (1.25 + unseen / 2 + 0 + unseen / 2) / 2**2 / 2**2
+    freedom = (from_seeds + from_items) ** 2 / (from_seeds**2 / 1)
     assert delta == pytest.approx(0.375)
     assert error == pytest.approx(np.sqrt(from_seeds + from_items))
     assert critical == pytest.approx(t.ppf(0.975, freedom))
+
+
+def test_forty_items_without_a_change_do_not_exclude_one_point():
+    correct = np.ones((SEEDS, 40), bool)
+
+    verdict = ask((correct, correct, np.repeat([0, 1], 20)))
+
+    assert verdict.outcome == "not_enough_evidence"
+    assert verdict.standard_error == pytest.approx(1 / 40)
+
+
+def test_two_items_of_a_rare_class_are_no_evidence():
+    treated = np.ones((SEEDS, 40), bool)
+    baseline = treated.copy()
+    baseline[:, :2] = False
+
+    verdict = ask((baseline, treated, np.array([0, 0] + [1] * 38)))
+
+    assert verdict.uplift.value == pytest.approx(0.5)
+    assert verdict.outcome == "not_enough_evidence"
+
+
+@pytest.mark.parametrize("counts", [[200, 2], [100] * 8 + [2, 2]])
+def test_rare_classes_keep_the_level_of_the_null(counts):
+    generator = np.random.default_rng(8)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    helps = 0
+    for _ in range(500):
+        items = generator.normal(0.4, 2, len(labels)) + generator.normal(0, 2, (2, 1, len(labels)))
+        baseline, treated = items + generator.normal(0, 0.3, (2, SEEDS, len(labels))) > 0
+        helps += ask((baseline, treated, labels)).outcome == "helps"
+
+    assert helps <= 500 * spend_alpha(1) / 2
+
+
+def test_intervals_stay_within_what_is_possible():
+    baseline, treated = np.zeros((2, 4), bool), np.zeros((2, 4), bool)
+    treated[0] = True
+
+    verdict = ask((baseline, treated, np.arange(4) % 2))
+
+    assert (verdict.uplift.ci_low, verdict.uplift.ci_high, verdict.smallest_detectable) == (-1, 1, 1)
 
 
 def test_the_standard_error_is_never_too_small_and_at_most_root_two_too_large():
