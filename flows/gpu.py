@@ -10,7 +10,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -19,22 +19,24 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
 from aigc_pipeline.core.context import RuntimeConfig
+from aigc_pipeline.training.devices import device_of
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def one_training_per_gpu(runtime: RuntimeConfig) -> Iterator[None]:
-    """Wait until this machine's GPU is free, then hold it. On the CPU there is nothing to wait for."""
-    gpu = gpu_of(runtime)
-    if gpu is None:
-        yield
-        return
-    limit = limit_name(gpu)
+    """Wait until this machine's GPUs that a run would use are free, then hold them. On the CPU there is nothing to hold.
+
+    Raises:
+        ConfigError: if the named device is not there.
+    """
     with ExitStack() as held:
-        if _limit_exists(limit):
-            held.enter_context(concurrency(limit, strict=True, raise_on_lease_renewal_failure=False))
-        held.enter_context(locked(Path(tempfile.gettempdir()) / f"aigc-gpu-{gpu}.lock"))
+        for gpu in gpus_of(runtime):
+            limit = limit_name(gpu)
+            if _limit_exists(limit):
+                held.enter_context(concurrency(limit, strict=True, raise_on_lease_renewal_failure=False))
+            held.enter_context(locked(Path(tempfile.gettempdir()) / f"aigc-gpu-{gpu}.lock"))
         yield
 
 
@@ -43,19 +45,26 @@ def limit_name(gpu: str) -> str:
     return f"gpu:{socket.gethostname()}:{gpu}"
 
 
-def gpu_of(runtime: RuntimeConfig) -> str | None:
-    """Return the machine-wide index (or UUID) of the GPU that a run would use, or None on the CPU."""
-    if runtime.device == "cpu" or not torch.cuda.is_available():
-        return None
-    index = int(runtime.device.partition(":")[2] or 0)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return visible.split(",")[index].strip() if visible else str(index)
+def gpus_of(runtime: RuntimeConfig) -> list[str]:
+    """Return the machine-wide indices (or UUIDs) of the GPUs that a run would use, none on the CPU.
+
+    They are sorted: runs that take them in the same order never wait for each other in a circle.
+
+    Raises:
+        ConfigError: if the named device is not there.
+    """
+    device = device_of(runtime)
+    if device.type != "cuda":
+        return []
+    first = 0 if runtime.processes > 1 else device.index or 0  # several processes take the first GPUs, one each
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    return sorted(name.strip() for name in visible.split(",")[first : first + runtime.processes])
 
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
     """Hold an exclusive lock on `file`, waiting for it as long as it takes."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = _opened(file)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,6 +74,18 @@ def locked(file: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _opened(file: Path) -> int:
+    """Open a lock file; make it, for every user, where it is not there.
+
+    A file that is there is opened without O_CREAT: Linux may refuse that on another user's file in /tmp.
+    """
+    with suppress(FileNotFoundError):
+        return os.open(file, os.O_RDONLY)
+    descriptor = os.open(file, os.O_RDONLY | os.O_CREAT, 0o666)
+    os.fchmod(descriptor, 0o666)  # whatever the umask
+    return descriptor
 
 
 def _limit_exists(name: str) -> bool:

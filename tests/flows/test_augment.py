@@ -1,6 +1,8 @@
 """The flow on points, whose whole pipeline takes seconds: same result as the library, stages visible, reuse named."""
 
+import fcntl
 import logging
+import os
 from pathlib import Path
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.records import Manifest, SynthesisPlan
 from flows.augment import augment
-from flows.gpu import gpu_of, locked
+from flows.gpu import gpus_of, locked, one_training_per_gpu
 from flows.reporting import PrefectReporter, key_of
 
 STAGES = (
@@ -162,14 +164,42 @@ def test_pictures_of_a_series_share_a_key(title: str, key: str) -> None:
 
 
 def test_cpu_training_waits_for_no_gpu() -> None:
-    assert gpu_of(RuntimeConfig(device="cpu")) is None
+    assert gpus_of(RuntimeConfig(device="cpu")) == []
 
 
-def test_gpu_index_follows_cuda_visible_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers 7 and 5 of the machine."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,5")
 
-    assert gpu_of(RuntimeConfig(device="cuda:1")) == "7"
+
+@pytest.mark.usefixtures("two_gpus")
+def test_gpu_index_follows_cuda_visible_devices() -> None:
+    assert gpus_of(RuntimeConfig(device="cuda:1")) == ["5"]
+    assert gpus_of(RuntimeConfig(processes=2)) == ["5", "7"]
+    with pytest.raises(ConfigError, match="'cuda:5', but 2 GPUs are visible"):
+        gpus_of(RuntimeConfig(device="cuda:5"))
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_several_processes_hold_a_gpu_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("flows.gpu._limit_exists", lambda _: False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    with one_training_per_gpu(RuntimeConfig(processes=2)):
+        for gpu in ("5", "7"):
+            with (tmp_path / f"aigc-gpu-{gpu}.lock").open() as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_lock_of_another_user_can_be_waited_for(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    with locked(tmp_path / "gpu.lock"):
+        os.umask(before)
+
+    assert (tmp_path / "gpu.lock").stat().st_mode & 0o777 == 0o666
 
 
 def test_lock_is_free_again_after_its_holder(tmp_path: Path) -> None:
