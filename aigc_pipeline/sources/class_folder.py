@@ -177,7 +177,15 @@ def _visible(path: Path) -> list[os.DirEntry[str]]:
 
 def _parted(entries: Sequence[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
     """Part folders (and links to folders, so that a linked class is not lost in silence) from the rest."""
-    return [entry for entry in entries if entry.is_dir()], [entry for entry in entries if not entry.is_dir()]
+    folders: list[os.DirEntry[str]] = []
+    rest: list[os.DirEntry[str]] = []
+    for entry in entries:
+        try:
+            (folders if entry.is_dir() else rest).append(entry)
+        except OSError as err:  # a link to itself, or to where we may not look
+            logger.warning("'%s' beside the class folders cannot be followed: %s", entry.path, err.strerror)
+            rest.append(entry)
+    return folders, rest
 
 
 def _no_class_message(root: Path, loose: Sequence[os.DirEntry[str]]) -> str:

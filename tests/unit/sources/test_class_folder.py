@@ -97,6 +97,16 @@ def test_symlinks_are_listed_with_a_problem_and_not_followed(tmp_path: Path) -> 
     assert all(str(problem).startswith("symlink") for problem in problems.values())
 
 
+def test_link_to_itself_beside_class_folders_is_left_out_with_its_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "cat/a.png")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+
+    assert [sample.uri for sample in records(tmp_path)] == ["cat/a.png"]
+    assert "loop' beside the class folders cannot be followed: Too many levels of symbolic links" in caplog.text
+
+
 def test_file_over_the_limit_is_listed_as_too_large_without_reading_it(tmp_path: Path) -> None:
     put(tmp_path, "cat/a.png")
     os.truncate(tmp_path / "cat/a.png", 256 * 2**20 + 1)
