@@ -114,11 +114,14 @@ def exclusive(lock_file: Path, *, what: str) -> Iterator[None]:
 def write_atomically(file: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part of it."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(file)
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)  # there only where writing failed
 
 
 def sync(path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from aigc_pipeline.core.errors import LockedError, WorkspaceError
 from aigc_pipeline.core.records import Record
-from aigc_pipeline.core.store import Store, translate_os_errors
+from aigc_pipeline.core.store import Store, translate_os_errors, write_atomically
 
 
 class Answer(Record):
@@ -99,3 +99,15 @@ def test_disk_errors_are_translated_with_their_remedy(tmp_path, code, remedy):
 def test_other_os_errors_are_not_swallowed(tmp_path):
     with pytest.raises(ConnectionResetError), translate_os_errors(tmp_path):
         raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), descriptor)
+
+    write_atomically(tmp_path / "state", b"old")
+    monkeypatch.setattr(os, "fsync", fail)
+
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(tmp_path / "state", b"new")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"state": b"old"}
