@@ -77,13 +77,19 @@ def _run(file: Path, num_processes: int, reporter: Reporter) -> str:
         "-m", "aigc_pipeline.fitting.peers", str(file),
     ]  # fmt: skip
     errors_file = file.with_name("processes.log")
-    with errors_file.open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603 - our own module
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("{"):
-                _pass_on(json.loads(line), reporter)
-        failed = process.wait() != 0
+    with (
+        errors_file.open("w") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,  # noqa: S603 - our own module
+    ):
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("{"):
+                    _pass_on(json.loads(line), reporter)
+            failed = process.wait() != 0
+        finally:
+            process.terminate()  # torchrun ends its workers; nothing is done where it has ended
+            process.wait()
     lines = [line for line in errors_file.read_text().splitlines() if line.strip()]
     return " / ".join(line for line in lines if "Error" in line)[-500:] or "no message" if failed else ""
 
