@@ -51,21 +51,25 @@ class Speed:
         return 1 / self.trained + GRID_SIZE / REPORT_SAMPLES / self.drawn
 
 
-def measure_speed(synthesizer: Synthesizer, *, seed: int) -> Speed:
+def measure_speed(
+    synthesizer: Synthesizer, *, seed: int, precision: torch.dtype = torch.float32, num_gpus: int = 1
+) -> Speed:
     """Train and draw for a few seconds, on copies of the synthesizer's networks.
 
-    The fastest of several probes counts: a busy moment must not decide how long is trained.
+    The fastest of several probes counts: a busy moment must not decide how long is trained. Of several GPUs one trains on
+    its share of a batch, and what they tell each other is left out; so is `runtime.compile`, which takes minutes to try.
     """
     family, device = synthesizer.generator, synthesizer.device
     rows = training_data(synthesizer.train, synthesizer.spec, device)
     data = TrainingData(rows.x, rows.labels, family.sampler(rows.labels))
     phases = family.phases(synthesizer.spec, len(synthesizer.train))
 
+    share = min(2 * math.ceil(family.batch_size / (2 * num_gpus)), family.batch_size)  # even: pairs stay whole
+
     def shown(steps: int) -> int:
-        total = steps * family.batch_size
-        settings = LoopSettings(total, family.batch_size, seed, ema_half_life_samples=1e5)
+        settings = LoopSettings(steps * share, share, seed, ema_half_life_samples=1e5, precision=precision)
         train(copy.deepcopy(dict(synthesizer.networks)), phases, data, settings)
-        return total
+        return steps * family.batch_size
 
     orders = synthesizer.orders({int(synthesizer.train.labels[0]): CHUNK_SIZE}, "probe", root=seed)
 

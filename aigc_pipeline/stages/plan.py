@@ -16,9 +16,9 @@ from aigc_pipeline.generators.recipe import Recipe, wanted_samples
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.generators.weights import place
 from aigc_pipeline.records import ClassPlan, DatasetSplits, SynthesisPlan
-from aigc_pipeline.training.devices import device_of
+from aigc_pipeline.training.devices import device_of, precision_of
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 _OVERSAMPLING = 4  # candidates per wanted sample to expect; only for the estimate of disk space
 _BYTES_OVERHEAD = 400
 
@@ -152,7 +152,10 @@ def _measure_speed(context: Context, recipe: Recipe, splits: DatasetSplits) -> S
     networks = recipe.generator.networks(splits.spec, len(splits.classes), context.seed_for("probe"))
     place(networks, device)
     return measure_speed(
-        Synthesizer(recipe.generator, networks, splits.spec, train, frozenset(), device), seed=context.seed
+        Synthesizer(recipe.generator, networks, splits.spec, train, frozenset(), device),
+        seed=context.seed,
+        precision=precision_of(context.runtime, device),
+        num_gpus=context.runtime.processes if device.type == "cuda" else 1,
     )
 
 

@@ -83,7 +83,10 @@ def keep_freed_memory() -> None:
 
 
 def precision_of(runtime: RuntimeConfig, device: torch.device) -> torch.dtype:
-    """Return the precision of the networks' passes in training."""
+    """Return the precision of the networks' passes in training; `auto` takes bfloat16 only from a GPU made for it."""
     if runtime.precision != "auto":
         return _PRECISIONS[runtime.precision]
-    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    if device.type != "cuda":
+        return torch.float32
+    with torch.cuda.device(device):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32

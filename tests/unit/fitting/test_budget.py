@@ -1,5 +1,7 @@
 import pytest
+import torch
 
+from aigc_pipeline.fitting import budget
 from aigc_pipeline.fitting.budget import Speed, measure_speed
 from aigc_pipeline.fitting.quality import NUM_FAKES
 from aigc_pipeline.fitting.watching import GRID_SIZE, REPORT_SAMPLES
@@ -37,3 +39,16 @@ def test_speed_is_measured_on_copies(synthesizer):
     assert speed.trained > 0
     assert speed.drawn > 0
     assert all(value.equal(before[name]) for name, value in synthesizer.networks["generator"].state_dict().items())
+
+
+@pytest.mark.parametrize(("num_gpus", "share"), [(1, 64), (2, 32), (3, 22)])
+def test_speed_is_measured_as_one_of_the_gpus_will_train(num_gpus, share, synthesizer, monkeypatch):
+    trained_by = []
+    monkeypatch.setattr(budget, "train", lambda *given: trained_by.append(given[3]))
+    monkeypatch.setattr(budget, "_fastest", lambda work, _: work(3))
+
+    speed = measure_speed(synthesizer, seed=0, precision=torch.bfloat16, num_gpus=num_gpus)
+
+    (settings,) = trained_by
+    assert (settings.total_samples, settings.batch_size, settings.precision) == (3 * share, share, torch.bfloat16)
+    assert speed.trained == 3 * 64  # whole batches

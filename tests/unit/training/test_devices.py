@@ -1,3 +1,4 @@
+import contextlib
 import platform
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.training import devices
 
 CODE = """
@@ -42,3 +44,13 @@ def test_samples_that_would_take_half_of_the_free_memory_wait_in_main_memory(fre
     monkeypatch.setattr(devices, "free_bytes", lambda _: free_bytes)
 
     assert devices.resident(torch.zeros(100), torch.device("meta")).device.type == where
+
+
+@pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_takes_bfloat16_only_where_the_gpu_does_not_emulate_it(has_bfloat16, expected, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(
+        "torch.cuda.is_bf16_supported", lambda including_emulation=True: has_bfloat16 or including_emulation
+    )
+
+    assert devices.precision_of(RuntimeConfig(), torch.device("cuda")) == expected
