@@ -95,7 +95,7 @@ def fit(
             seed=context.seed_for("loop"),
             ema_half_life_samples=config.generator.ema_half_life_samples,
             checkpoint_every_samples=int(config.checkpoint_share * total),
-            report_every_samples=max(min(REPORT_SAMPLES, int(config.checkpoint_share * total)), 1),
+            report_every_samples=REPORT_SAMPLES,
             precision=precision_of(context.runtime, device),
             frozen=config.warm_start.frozen if config.warm_start else (),
         ),

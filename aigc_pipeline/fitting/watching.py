@@ -30,7 +30,7 @@ _DIVERSITY_AFTER, _AGREEMENT_AFTER = 0.25, 1 / 3
 GRID_SIZE = 64
 """Samples drawn for one report, over all classes."""
 REPORT_SAMPLES = 5_000
-"""A report is due after so many samples seen, and never more rarely than a checkpoint: a sick state must not be stored."""
+"""A report is due after so many samples seen, and before every checkpoint."""
 _SMALLEST_DISTANCE = 1e-3
 Report = Mapping[str, float]
 

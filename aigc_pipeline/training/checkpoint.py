@@ -5,7 +5,7 @@ A state is written under its own number and then named, with its sha256, in `ind
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,18 @@ class Checkpointer:
         self._index_file = directory / "index.json"
 
     def save(self, state: State, samples_seen: int) -> Path:
-        """Write a state; the previous one stays as a fall-back."""
+        """Write a state; the previous one stays as a fall-back. States of more samples, given up by a rollback, go."""
         tensors: dict[str, Tensor] = {}
         skeleton = _flatten(state, "", tensors)
         content = save_tensors(tensors, metadata={"state": json.dumps(skeleton)})
         file = self.directory / f"state-{samples_seen:012d}.safetensors"
         write_atomically(file, content)
-        entries = [entry for entry in self._entries() if entry["file"] != file.name]
+        before = self._entries()
+        entries = [entry for entry in before if entry["samples_seen"] < samples_seen][1 - _KEPT :]
         entries.append({"file": file.name, "sha256": content_sha256(content), "samples_seen": samples_seen})
-        write_atomically(self._index_file, json.dumps(entries[-_KEPT:], indent=1).encode())
-        for old in entries[:-_KEPT]:
-            (self.directory / str(old["file"])).unlink(missing_ok=True)
+        write_atomically(self._index_file, json.dumps(entries, indent=1).encode())
+        for name in {entry["file"] for entry in before} - {entry["file"] for entry in entries}:
+            (self.directory / name).unlink(missing_ok=True)
         return file
 
     def load_latest(self, device: torch.device) -> State | None:
@@ -55,17 +56,23 @@ class Checkpointer:
             CheckpointError: if states exist but none is intact.
         """
         entries = self._entries()
-        for entry in reversed(entries):
-            state = self._read(entry, device)
-            if state is not None:
-                return state
+        if (state := self._newest(entries, device)) is not None:
+            return state
         if entries:
             msg = f"no intact training state among {[e['file'] for e in entries]} in {self.directory}. Remove that folder to train anew."
             raise CheckpointError(msg)
         return None
 
-    def _read(self, entry: Mapping[str, object], device: torch.device) -> State | None:
-        file = self.directory / str(entry["file"])
+    def load_before(self, samples_seen: int, device: torch.device) -> State | None:
+        """Return the newest intact state of fewer samples, or None."""
+        return self._newest([entry for entry in self._entries() if entry["samples_seen"] < samples_seen], device)
+
+    def _newest(self, entries: Sequence[Mapping[str, Any]], device: torch.device) -> State | None:
+        states = (self._read(entry, device) for entry in reversed(entries))
+        return next((state for state in states if state is not None), None)
+
+    def _read(self, entry: Mapping[str, Any], device: torch.device) -> State | None:
+        file = self.directory / entry["file"]
         content = file.read_bytes() if file.exists() else b""
         if content_sha256(content) != entry["sha256"]:
             logger.warning("training state %s is torn or missing; falling back to the one before", file)
@@ -79,10 +86,10 @@ class Checkpointer:
             raise CheckpointError(msg)
         return state
 
-    def _entries(self) -> list[dict[str, object]]:
+    def _entries(self) -> list[dict[str, Any]]:
         if not self._index_file.exists():
             return []
-        entries: list[dict[str, object]] = json.loads(self._index_file.read_text())
+        entries: list[dict[str, Any]] = json.loads(self._index_file.read_text())
         return entries
 
 

@@ -116,8 +116,8 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
 ) -> Trained:
     """Train `networks` in place and return the result to use.
 
-    An alarm (a loss that is not finite, or what `watch` says) brings the last good checkpoint back and goes on at half
-    the learning rate; after `settings.max_rollbacks` of them training ends with the best weights that validation saw.
+    An alarm (a loss or gradient that is not finite, or what `watch` says) brings the last good checkpoint back, the one
+    before where that did not help, and goes on at half the learning rate; after `settings.max_rollbacks` of them training ends with the best weights that validation saw.
 
     Raises:
         TrainingDivergedError: where there is no good checkpoint, or no best weights to end with.
@@ -152,8 +152,8 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
 
         alarm = None
         if data.device.type == "cpu" or any(due.values()) or (seen // step_samples) % _GPU_CHECK_EVERY == 0:
-            alarm = _not_finite(values, seen)
-        if due["report"] and alarm is None:
+            alarm = _not_finite(values, seen, settings.precision)
+        if (due["report"] or due["checkpoint"]) and alarm is None:  # a sick state must not be stored
             numbers = {name: float(value) for name, value in values.items()}
             numbers["samples_per_second"] = (seen - started_at) / (time.monotonic() - started)
             if adaptation is not None:
@@ -222,10 +222,11 @@ def _is_due(samples_seen: int, step_samples: int, every: int) -> bool:
     return every > 0 and samples_seen % every < step_samples
 
 
-def _not_finite(values: Mapping[str, Tensor], samples_seen: int) -> str | None:
+def _not_finite(values: Mapping[str, Tensor], samples_seen: int, precision: torch.dtype) -> str | None:
+    """Tell which loss or gradient is not finite; a scaler (float16) steps over such gradients and needs no alarm."""
+    watched = {"loss": "loss"} if precision == torch.float16 else {"loss": "loss", "gradient_norm": "gradient"}
     for name, value in values.items():
-        if name.endswith("/loss") and not math.isfinite(float(value)):
-            return (
-                f"the loss of phase '{name.removesuffix('/loss')}' became {float(value)} after {samples_seen:,} samples"
-            )
+        phase, _, what = name.rpartition("/")
+        if what in watched and not math.isfinite(float(value)):
+            return f"the {watched[what]} of phase '{phase}' became {float(value)} after {samples_seen:,} samples"
     return None

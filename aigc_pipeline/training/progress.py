@@ -33,6 +33,8 @@ class Progress:
     disappointments: int = 0
     stopped: bool = False
     rollbacks: int = 0
+    returned_to: int | None = None
+    """Samples seen by the state that the last rollback brought back."""
     history: list[dict[str, float]] = field(default_factory=list)
     """The numbers of the last reports, oldest first."""
     events: list[str] = field(default_factory=list)
@@ -68,6 +70,7 @@ _SCALARS = (
     "disappointments",
     "stopped",
     "rollbacks",
+    "returned_to",
 )
 
 

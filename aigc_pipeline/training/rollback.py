@@ -1,7 +1,7 @@
 """What an alarm leads to: back to the last good checkpoint at half the rate, or the end of training. Not what an alarm is."""
 
 from aigc_pipeline.core.errors import TrainingDivergedError
-from aigc_pipeline.training.checkpoint import Checkpointer
+from aigc_pipeline.training.checkpoint import Checkpointer, State
 from aigc_pipeline.training.progress import Progress, pack, unpack
 from aigc_pipeline.training.step import Networks, Stepper
 
@@ -9,17 +9,19 @@ from aigc_pipeline.training.step import Networks, Stepper
 def answer(
     alarm: str, progress: Progress, average: Networks | None, stepper: Stepper, checkpointer: Checkpointer | None
 ) -> Progress:
-    """Go back to the last good checkpoint at half the rate; or end with the best weights; or say why neither can be.
+    """Go back to the last good checkpoint at half the rate, from one that did not help to the one before.
+
+    Where that is no longer possible, end with the best weights, or say why there are none.
 
     Raises:
         TrainingDivergedError: where there is no good checkpoint, or no best weights to end with.
     """
     networks, team = stepper.networks, stepper.team
-    state = checkpointer.load_latest(stepper.device) if checkpointer is not None else None
+    state = _last_good(checkpointer, progress, stepper) if checkpointer is not None else None
     if state is not None and progress.rollbacks < stepper.settings.max_rollbacks:
         events, rollbacks = progress.events, progress.rollbacks + 1
         progress = unpack(state, networks, average, stepper)
-        progress.events, progress.rollbacks = events, rollbacks
+        progress.events, progress.rollbacks, progress.returned_to = events, rollbacks, progress.samples_seen
         event = (
             f"{alarm}: back to the checkpoint at {progress.samples_seen:,} samples, going on at "
             f"{progress.rate_factor:g} of the learning rate"
@@ -50,3 +52,11 @@ def answer(
         "then run the same command again."
     )
     raise TrainingDivergedError(msg)
+
+
+def _last_good(checkpointer: Checkpointer, progress: Progress, stepper: Stepper) -> State | None:
+    """Return the newest state; where the last rollback already went there, the one before if it exists."""
+    state = checkpointer.load_latest(stepper.device)
+    if state is None or state["samples_seen"] != progress.returned_to:
+        return state
+    return checkpointer.load_before(state["samples_seen"], stepper.device) or state

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -90,6 +91,61 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(tmp_
 
     with pytest.raises(TrainingDivergedError, match=r"became nan after 192 samples.*Last good checkpoint: 144 samples"):
         train(make_model(), phases, make_data(), settings, checkpointer=Checkpointer(tmp_path))
+
+
+def infinitely_steep(networks, batch: Batch):
+    loss, values = loss_of(networks, batch)
+    zero = (next(networks["model"].parameters()) * 0).sum()
+    return loss + zero.sqrt() * 0, values
+
+
+def test_a_gradient_that_is_not_finite_is_an_alarm_before_its_step_is_stored(tmp_path):
+    def explode_once(networks, batch: Batch):
+        return (infinitely_steep if round(batch.progress * 320) == 176 and not notes else loss_of)(networks, batch)
+
+    notes: list[str] = []
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=48)
+    trained = train(
+        make_model(), [Phase("model", ("model",), explode_once, constant(1e-2))], make_data(), settings,
+        checkpointer=Checkpointer(tmp_path), hooks=Hooks(note=notes.append),
+    )  # fmt: skip
+
+    assert notes[0].startswith(
+        "the gradient of phase 'model' became nan after 192 samples: back to the checkpoint at 144"
+    )
+    assert torch.isfinite(weights(trained.networks)).all()
+
+
+def test_a_scaler_steps_over_a_gradient_that_is_not_finite():
+    phases = [Phase("model", ("model",), infinitely_steep, constant(1e-2))]
+    trained = train(make_model(), phases, make_data(), LoopSettings(64, 16, seed=5, precision=torch.float16))
+
+    assert trained.events == ()
+    assert torch.equal(weights(trained.networks), weights(make_model()))
+
+
+def test_a_state_is_looked_at_before_it_is_stored(tmp_path):
+    def watch(_networks, _history, progress):
+        return Finding("mode collapse" if progress >= 0.3 else None)
+
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=48, report_every_samples=320)
+    with pytest.raises(TrainingDivergedError, match="Last good checkpoint: 48 samples"):
+        train(make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path), watch=watch)
+
+
+def test_a_state_that_did_not_help_gives_way_to_the_one_before(tmp_path):
+    alarms_left = [3]
+
+    def watch(_networks, _history, progress):
+        alarms_left[0] -= progress >= 0.55
+        return Finding("mode collapse" if progress >= 0.55 and alarms_left[0] >= 0 else None)
+
+    settings = LoopSettings(320, 16, seed=5, checkpoint_every_samples=80, report_every_samples=16)
+    trained = train(make_model(), PHASES, make_data(), settings, checkpointer=Checkpointer(tmp_path), watch=watch)
+
+    went_to = [re.search(r"checkpoint at (\d+)", event)[1] for event in trained.events]
+    assert went_to == ["160", "80", "160"]
+    assert trained.samples_seen == 320
 
 
 def test_running_out_of_memory_retries_once_with_accumulated_gradients_and_says_so():

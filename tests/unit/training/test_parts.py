@@ -64,6 +64,18 @@ def test_checkpoints_round_trip_nested_state_and_keep_two(tmp_path):
     assert len(list(tmp_path.glob("state-*"))) == 2
 
 
+def test_a_state_of_fewer_samples_replaces_those_of_more(tmp_path):
+    checkpointer, cpu = Checkpointer(tmp_path), torch.device("cpu")
+    for samples_seen in (1, 2):
+        checkpointer.save({"n": samples_seen}, samples_seen)
+
+    assert checkpointer.load_before(2, cpu) == {"n": 1}
+    assert checkpointer.load_before(1, cpu) is None
+    checkpointer.save({"n": 11}, 1)
+    assert checkpointer.load_latest(cpu) == {"n": 11}
+    assert len(list(tmp_path.glob("state-*"))) == 1
+
+
 def test_no_intact_state_is_an_error_not_a_fresh_start(tmp_path):
     checkpointer = Checkpointer(tmp_path)
     file = checkpointer.save({"n": 1}, 1)
