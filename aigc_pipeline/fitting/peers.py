@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, SerializeAsAny
 
 from aigc_pipeline.core.context import Context, RuntimeConfig
-from aigc_pipeline.core.errors import CheckpointError, TrainingDivergedError
+from aigc_pipeline.core.errors import CheckpointError, ConfigError, TrainingDivergedError
 from aigc_pipeline.core.reporting import Reporter, Scalar, StageEvent
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.fitting.fit import Outcome, fit
@@ -24,7 +24,7 @@ from aigc_pipeline.training.devices import device_of
 from aigc_pipeline.training.team import Team
 
 _OUTCOME, _ERROR = "outcome.json", "error.json"
-_ERRORS = {each.__name__: each for each in (TrainingDivergedError, CheckpointError)}
+_ERRORS = {each.__name__: each for each in (TrainingDivergedError, CheckpointError, ConfigError)}
 
 
 class Job(BaseModel):
@@ -50,6 +50,7 @@ def fit_together(
     Raises:
         TrainingDivergedError: as `fit`.
         CheckpointError: as `fit`; or if a process died, with its last words.
+        ConfigError: as `fit`; or if a batch has fewer pairs of samples than there are processes.
     """
     settings = FitSettings.model_validate(config.model_dump(include=set(FitSettings.model_fields)))
     job = Job(

@@ -74,7 +74,8 @@ class Stepper:
         self.networks, self.phases, self.data, self.settings, self.team = networks, phases, data, settings, team
         self.note = note
         self.device = data.device
-        self.micro_batch = settings.batch_size
+        share = team.share(settings.batch_size)
+        self.num_own_rows = self.micro_batch = share.stop - share.start
         self.samples_per_iteration = settings.batch_size * max((phase.repeats for phase in phases), default=1)
         self._parameters = {phase.name: self._moved_by(phase) for phase in phases}
         self._optimizers = {phase.name: _optimizer(phase, self._parameters[phase.name]) for phase in phases}

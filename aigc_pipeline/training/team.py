@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from aigc_pipeline.core.errors import ConfigError
+
 T = TypeVar("T")
 
 
@@ -38,11 +40,28 @@ class Team:
         """Tell whether this process writes, shows and decides."""
         return self.rank == 0
 
+    def share(self, batch_size: int) -> slice:
+        """Return the rows of a batch that are this process's: whole pairs of rows 2i and 2i + 1, at least one.
+
+        Raises:
+            ConfigError: if there are fewer pairs than processes.
+        """
+        if 1 < self.size > batch_size // 2:
+            msg = (
+                f"runtime.processes is {self.size}, but a batch of {batch_size} gives work to at most {batch_size // 2}: a "
+                f"pair of samples each. Raise train.generator.batch_size to {2 * self.size} or take fewer processes."
+            )
+            raise ConfigError(msg)
+        num_pairs = -(-batch_size // 2)
+        start, stop = (min(2 * (num_pairs * rank // self.size), batch_size) for rank in (self.rank, self.rank + 1))
+        return slice(start, stop)
+
     def parts(self, batch_size: int, micro_batch: int) -> Iterator[slice]:
-        """Yield the slices of a batch that this process works through, in order."""
-        start, stop = (batch_size * rank // self.size for rank in (self.rank, self.rank + 1))
-        for begin in range(start, stop, micro_batch):
-            yield slice(begin, min(begin + micro_batch, stop))
+        """Yield the slices of a batch that this process works through, in order; an odd micro-batch is rounded up."""
+        share = self.share(batch_size)
+        step = micro_batch + micro_batch % 2
+        for begin in range(share.start, share.stop, step):
+            yield slice(begin, min(begin + step, share.stop))
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over all processes: one message for all of them."""

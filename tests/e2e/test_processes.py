@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from aigc_pipeline.core.context import Context
-from aigc_pipeline.core.errors import TrainingDivergedError
+from aigc_pipeline.core.errors import ConfigError, TrainingDivergedError
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.pipeline import Judged, judge_pipeline
 from tests.e2e.running import fast_config
@@ -36,3 +36,8 @@ def test_two_processes_train_the_weights_of_one(tmp_path):
 def test_an_error_in_a_process_arrives_in_words(tmp_path):
     with pytest.raises(TrainingDivergedError, match="Lower the learning rate"):
         judge(tmp_path, "runtime.processes=2", "train.generator.learning_rate=1e6", "train.validate_share=0")
+
+
+def test_a_batch_too_small_to_share_is_refused_in_words(tmp_path):
+    with pytest.raises(ConfigError, match="a batch of 2 gives work to at most 1"):
+        judge(tmp_path, "runtime.processes=2", "train.generator.batch_size=2")
