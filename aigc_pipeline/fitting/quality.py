@@ -33,6 +33,7 @@ _COPYING_COST = 10.0
 _NARROWING = 4.0
 """The kernel's variance is the reals' median squared distance divided by this: half their median distance in sigma."""
 _MAX_SIGNAL_ROWS = 500
+_CHUNK_ROWS = 64
 _SMALL_DATA = 5_000
 _SMALL_DATA_STRENGTH = 0.3
 _HORIZON_SAMPLES = 500_000
@@ -122,9 +123,13 @@ def adaptation_of(
 
 
 def _logits(generator: Generator, networks: Networks, x: Tensor, labels: Tensor) -> Tensor:
-    logits = generator.d_logit(networks, x, labels)
-    assert logits is not None, "only a family with a discriminator adapts its augmentation"
-    return logits.float()
+    """Return what D says, in chunks no larger than a training step's: training has left no memory for more."""
+    logits = []
+    for part in zip(x.split(_CHUNK_ROWS), labels.split(_CHUNK_ROWS), strict=True):
+        found = generator.d_logit(networks, *part)
+        assert found is not None, "only a family with a discriminator adapts its augmentation"
+        logits.append(found.float())
+    return torch.cat(logits)
 
 
 def _spread(num_rows: int) -> NDArray[np.int64]:

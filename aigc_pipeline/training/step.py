@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Networks = Mapping[str, nn.Module]
 Loss = Callable[[Networks, Batch], tuple[Tensor, dict[str, Tensor]]]
 _MICRO_BATCHES = 4
+_SMALLEST_PART = 2
+"""Rows: a pair stays together."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,12 @@ class Stepper:
         try:
             return self._step(phase, repeat, progress)
         except torch.cuda.OutOfMemoryError:
-            if self.micro_batch < self.settings.batch_size or self.settings.batch_size < 2:
+            if self.micro_batch < self.num_own_rows or self.num_own_rows <= _SMALLEST_PART:
                 raise
         torch.cuda.empty_cache()
-        self.micro_batch = math.ceil(self.settings.batch_size / _MICRO_BATCHES)
+        self.micro_batch = max(math.ceil(self.num_own_rows / _MICRO_BATCHES), _SMALLEST_PART)
         self.note(
-            f"the GPU ran out of memory at batch {self.settings.batch_size}; going on with micro-batches of "
+            f"the GPU ran out of memory at {self.num_own_rows} samples a step; going on with micro-batches of "
             f"{self.micro_batch} and accumulated gradients (same batch, slower)."
         )
         return self._step(phase, repeat, progress)

@@ -144,3 +144,19 @@ def test_training_samples_of_the_signal_have_the_class_mix_of_the_held_out_ones(
     )
 
     assert seen == [[1], [1], [1]]
+
+
+def test_the_signal_shows_a_discriminator_no_more_than_64_samples_at_once(synthesizer):
+    sizes: list[int] = []
+
+    class Look(nn.Module):
+        def forward(self, x, labels):
+            del labels
+            sizes.append(len(x))
+            return x[:, 0]
+
+    adaptation_of(synthesizer, make_points(seed=9), total_samples=100, every_samples=10, root=0).signal(
+        {"generator": Center(0.0), "discriminator": Look()}
+    )
+
+    assert sizes == [64, 16] * 3

@@ -165,6 +165,25 @@ def test_running_out_of_memory_retries_once_with_accumulated_gradients_and_says_
     assert "micro-batches of 4" in notes[0]
 
 
+def test_one_of_several_processes_cuts_its_own_share():
+    asked: list[int] = []
+
+    class Alone(Team):
+        def add_up(self, tensors):
+            pass
+
+    def greedy(networks, batch: Batch):
+        asked.append(len(batch.x))
+        if len(batch.x) > 2:
+            raise torch.cuda.OutOfMemoryError
+        return loss_of(networks, batch)
+
+    phases = [Phase("model", ("model",), greedy, constant(1e-2))]
+    train(make_model(), phases, make_data(), LoopSettings(16, 16, seed=5, report_every_samples=64), team=Alone(1, 2))
+
+    assert asked == [8] + [2] * 4
+
+
 def test_accumulated_gradients_equal_the_whole_batch():
     def plain(networks, batch: Batch):
         return nn.functional.cross_entropy(networks["model"](batch.x), batch.labels), {}
