@@ -119,7 +119,8 @@ class Stepper:
             full["state"] = {int(key): value for key, value in state[name]["moments"].items()}
             optimizer.load_state_dict(full)
             _lay_out_like_parameters(optimizer)
-            self._scalers[name].load_state_dict(dict(state[name]["scaler"]))
+            if state[name]["scaler"]:  # a training in another precision stored none
+                self._scalers[name].load_state_dict(dict(state[name]["scaler"]))
 
     def _with_enough_memory(self, phase: Phase, repeat: int, progress: "Progress") -> dict[str, Tensor]:
         try:

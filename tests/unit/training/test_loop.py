@@ -397,6 +397,17 @@ def test_half_precision_scales_gradients_and_keeps_weights_in_float32():
     assert torch.isfinite(weights(trained.networks)).all()
 
 
+@pytest.mark.parametrize(("before", "after"), [(torch.float32, torch.float16), (torch.float16, torch.float32)])
+def test_a_training_resumes_in_another_precision(tmp_path, before, after):
+    first, second = (
+        LoopSettings(total, 16, seed=5, precision=precision, checkpoint_every_samples=64)
+        for total, precision in ((64, before), (128, after))
+    )
+    train(make_model(), PHASES, make_data(), first, checkpointer=Checkpointer(tmp_path))
+
+    assert train(make_model(), PHASES, make_data(), second, checkpointer=Checkpointer(tmp_path)).samples_seen == 128
+
+
 def test_a_resumed_run_of_channels_last_convolutions_ends_with_the_same_weights(tmp_path):
     def make_convolution():
         with torch.random.fork_rng():
