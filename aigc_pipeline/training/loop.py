@@ -122,6 +122,7 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
     Raises:
         TrainingDivergedError: where there is no good checkpoint, or no best weights to end with.
         CheckpointError: if a stored state belongs to other networks.
+        ConfigError: if a phase is frozen as a whole, or a batch has fewer pairs than the team has processes.
     """
     hooks, team = hooks or Hooks(), team or Team()
     stepper = Stepper(networks, phases, data, settings, team, hooks.note)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.seeding import seed_for
 from aigc_pipeline.training.batch import Batch, Draws
 from aigc_pipeline.training.schedule import Cosine, constant
@@ -178,13 +179,24 @@ class Stepper:
         )
 
     def _moved_by(self, phase: Phase) -> list[nn.Parameter]:
-        """Return the parameters of a phase that are not frozen."""
-        return [
+        """Return the parameters of a phase that are not frozen.
+
+        Raises:
+            ConfigError: if all are.
+        """
+        moving = [
             parameter
             for name in phase.networks
             for key, parameter in self.networks[name].named_parameters()
             if not f"{name}.{key}".startswith(self.settings.frozen or ("\0",))
         ]
+        if not moving:
+            msg = (
+                f"train.warm_start.frozen is {list(self.settings.frozen)}: that leaves phase '{phase.name}' nothing to "
+                f"train, since it moves {' and '.join(phase.networks)} alone. Freeze parts of these instead."
+            )
+            raise ConfigError(msg)
+        return moving
 
     def _let_move(self, parameters: Sequence[nn.Parameter]) -> None:
         moving = {id(parameter) for parameter in parameters}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from aigc_pipeline.core.errors import TrainingDivergedError
+from aigc_pipeline.core.errors import ConfigError, TrainingDivergedError
 from aigc_pipeline.training.batch import Batch
 from aigc_pipeline.training.checkpoint import Checkpointer
 from aigc_pipeline.training.health import Finding
@@ -363,6 +363,11 @@ def test_frozen_parameters_do_not_move():
     assert torch.equal(before["0.weight"], after["0.weight"])
     assert torch.equal(before["0.bias"], after["0.bias"])
     assert not torch.equal(before["2.weight"], after["2.weight"])
+
+
+def test_freezing_all_that_a_phase_moves_is_refused_in_words():
+    with pytest.raises(ConfigError, match=r"frozen is \['mod'\]: that leaves phase 'model' nothing to train"):
+        train(make_model(), PHASES, make_data(), LoopSettings(160, 16, seed=5, frozen=("mod",)))
 
 
 def test_adaptive_strength_reaches_the_losses_and_survives_a_kill(tmp_path):
