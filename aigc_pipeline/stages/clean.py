@@ -24,7 +24,8 @@ from aigc_pipeline.gates import (
     apply_gates,
     count_reasons,
 )
-from aigc_pipeline.modalities import MODALITIES
+from aigc_pipeline.modalities import MODALITIES, AnySpec, modality_of
+from aigc_pipeline.modalities.contents import decode_rows
 from aigc_pipeline.records import CleanDataset, RawDataset
 
 STAGE_VERSION = 3
@@ -55,17 +56,19 @@ def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDatase
     """
     table = read_shards(context.files_of(raw), "raw")
     gates = config.gates or tuple(gate for gate in _DEFAULT_GATES if type(gate).can_handle(raw.modality))
-    reasons = apply_gates(gates, table.drop_columns(["content"]))
+    facts = table.drop_columns(["content"])
+    reasons = apply_gates(gates, facts)
     kept_rows = np.flatnonzero([reason is None for reason in reasons])
-    kept = table.take(pa.array(kept_rows))
+    kept = facts.take(pa.array(kept_rows))
     _refuse_too_little(kept, raw, reasons)
-    clusters = _clusters(context, config, raw, kept)
+    spec = MODALITIES[raw.modality].fit(kept)
+    clusters = _clusters(context, config, decode_rows(table["content"], kept_rows, spec), spec)
     columns = ["sample_id", "uri", "sha256", "class_name", "given_role", "attributes"]
     write_table(
         context.out / "kept.arrow",
         kept.select(columns).append_column("cluster", pa.array(clusters)).append_column("row", pa.array(kept_rows)),
     )
-    write_table(context.out / "ledger.arrow", _ledger(table, reasons))
+    write_table(context.out / "ledger.arrow", _ledger(facts, reasons))
     return context.record(
         CleanDataset,
         modality=raw.modality,
@@ -77,30 +80,28 @@ def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDatase
     )
 
 
-def _clusters(context: Context, config: CleanConfig, raw: RawDataset, kept: pa.Table) -> NDArray[np.int64]:
-    """Return a cluster number per kept row: connected components of the near-duplicate relation.
+def _clusters(context: Context, config: CleanConfig, cells: pa.Array, spec: AnySpec) -> NDArray[np.int64]:
+    """Return a cluster number per cell: connected components of the near-duplicate relation.
 
     A random projection finds candidate pairs; each is then measured over the modality's views.
     """
-    modality = MODALITIES[raw.modality]
-    spec = modality.fit(kept)
-    cells = modality.decode(kept["content"].to_pylist(), spec)
+    modality = modality_of(spec)
     points = first_view(cells, spec)
     limit = config.near_duplicate_tolerances * modality.tolerance
     size = points.shape[1]
     generator = np.random.default_rng(context.seed_for("projection"))
     projection = generator.standard_normal((size, _PROJECTED)).astype(np.float32) / np.sqrt(_PROJECTED)
     projected = points @ projection / np.sqrt(size)
-    k = min(_NEIGHBOURS, len(kept) - 1)
+    k = min(_NEIGHBOURS, len(cells) - 1)
     if k < 1:
-        return np.arange(len(kept), dtype=np.int64)
-    distance, index = nearest(projected, projected, k, exclude=np.arange(len(kept), dtype=np.int64))
+        return np.arange(len(cells), dtype=np.int64)
+    distance, index = nearest(projected, projected, k, exclude=np.arange(len(cells), dtype=np.int64))
     pairs = [
         (int(row), int(index[row, column]))
         for row, column in np.argwhere(distance <= _MARGIN * limit)
         if _rms(modality.views(cells.slice(int(row), 1), spec), points[index[row, column]]) <= limit
     ]
-    return connected(len(kept), pairs)
+    return connected(len(cells), pairs)
 
 
 def _rms(views: Sequence[NDArray[np.float32]], other: NDArray[np.float32]) -> float:

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 
 import pyarrow as pa
 from pydantic import Field
@@ -19,6 +18,7 @@ from aigc_pipeline.sources import AnySource
 
 STAGE_VERSION = 3
 _SHARD_ROWS = 4_096
+_SHARD_BYTES = 32 * 2**20  # a shard is in memory about five times while it is written
 
 
 class IngestConfig(Settings):
@@ -54,7 +54,7 @@ def ingest(context: Context, config: IngestConfig, listing: SourceListing) -> Ra
     ledger: list[dict[str, object]] = []
     quarantined: Counter[str] = Counter()
     num_bytes, classes = 0, set()
-    for index, chunk in enumerate(_chunks(config.source.records(), _SHARD_ROWS)):
+    for index, chunk in enumerate(_chunks(config.source.records(), _SHARD_ROWS, _SHARD_BYTES)):
         rows = [_examine(sample, modality) for sample in chunk]
         good = [row for row in rows if row["reason"] is None]
         if good:
@@ -136,9 +136,17 @@ def _raw_table(rows: list[dict[str, object]]) -> pa.Table:
     return pa.table({**columns, **{name: facts[name] for name in facts.column_names}, "content": content})
 
 
-def _chunks(samples: Iterable[RawSample], size: int) -> Iterator[list[RawSample]]:
-    iterator = iter(samples)
-    while chunk := list(islice(iterator, size)):
+def _chunks(samples: Iterable[RawSample], max_rows: int, max_bytes: int) -> Iterator[list[RawSample]]:
+    """Cut samples into lists of at most `max_rows` that end with the sample that reaches `max_bytes`."""
+    chunk: list[RawSample] = []
+    num_bytes = 0
+    for sample in samples:
+        chunk.append(sample)
+        num_bytes += len(sample.content or b"")
+        if len(chunk) == max_rows or num_bytes >= max_bytes:
+            yield chunk
+            chunk, num_bytes = [], 0
+    if chunk:
         yield chunk
 
 

@@ -19,6 +19,7 @@ from aigc_pipeline.core.strict import Settings, digest_of
 from aigc_pipeline.data.shards import read_shards, read_table, write_table
 from aigc_pipeline.features.history import copy_ids, has_hardly_grown, write_ids
 from aigc_pipeline.modalities import MODALITIES, AnySpec
+from aigc_pipeline.modalities.contents import decode_rows
 from aigc_pipeline.records import CleanDataset, DatasetSplits, RawDataset
 
 STAGE_VERSION = 3
@@ -65,18 +66,17 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
     known = _known_roles(context)
     roles, leaked = assign_roles(kept, known, config)
     _refuse_missing_classes(kept, roles, cleaned.classes)
-    rows = read_shards(context.files_of(raw), "raw").take(kept["row"])
-    modality = MODALITIES[cleaned.modality]
-    spec = _spec(context, config, cleaned, _take(rows, roles, "train"))
+    table, rows = read_shards(context.files_of(raw), "raw"), kept["row"].to_numpy()
+    facts = table.drop_columns(["content"]).take(kept["row"])
+    spec = _spec(context, config, cleaned, _take(facts, roles, "train"))
     labels = np.array([cleaned.classes.index(name) for name in kept["class_name"].to_pylist()], np.int64)
     for role in ROLES:
-        part = _take(kept, roles, role)
-        cells = modality.decode(_take(rows, roles, role)["content"].to_pylist(), spec)
-        index = [i for i, each in enumerate(roles) if each == role]
-        table = part.select(["sample_id", "uri", "sha256", "attributes"])
+        part = _take(kept, roles, role).select(["sample_id", "uri", "sha256", "attributes"])
+        index = np.array([i for i, each in enumerate(roles) if each == role], np.int64)
+        cells = decode_rows(table["content"], rows[index], spec)
         write_table(
             context.out / f"{role}.arrow",
-            table.append_column("label", pa.array(labels[index])).append_column("cell", cells),
+            part.append_column("label", pa.array(labels[index])).append_column("cell", cells),
         )
     _write_assignments(context, known, kept, roles)
     _write_ledger(context, kept, leaked)

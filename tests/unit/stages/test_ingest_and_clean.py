@@ -10,7 +10,8 @@ from PIL import Image
 from aigc_pipeline.config import load_config
 from aigc_pipeline.core.errors import DataError, SourceError
 from aigc_pipeline.core.samples import ROLES
-from aigc_pipeline.data.shards import read_table
+from aigc_pipeline.data.shards import read_shards, read_table
+from aigc_pipeline.modalities.image import ImageModality
 from aigc_pipeline.stages.clean import CleanConfig, clean, connected
 from aigc_pipeline.stages.ingest import ingest, list_source
 from aigc_pipeline.stages.split import SplitConfig, split
@@ -58,6 +59,16 @@ def test_bad_files_are_quarantined_with_a_reason_and_the_counts_add_up(folder, c
     assert ledger["sample_id"].is_unique
 
 
+def test_shards_are_cut_by_bytes_and_hold_the_same_rows(folder, context, monkeypatch):
+    whole = read_shards(context.files_of(take(folder, context)), "raw")
+    monkeypatch.setattr("aigc_pipeline.stages.ingest._SHARD_BYTES", 4 * len(png(0)))
+    config = load_config(source=folder).ingest
+    ingest(context, config, list_source(config))
+
+    assert len(list(context.out.glob("raw-*.arrow"))) == 3
+    assert read_shards(context.out, "raw").equals(whole)
+
+
 def test_mostly_unreadable_sources_end_the_run_with_an_example(folder, context):
     for i in range(20):
         (folder / "cat" / f"broken-{i}.png").write_bytes(b"")
@@ -97,6 +108,20 @@ def test_near_duplicates_form_a_cluster_and_distinct_pictures_do_not(folder, con
     kept = read_table(context.out / "kept.arrow").to_pandas().set_index("uri")
     assert cleaned.num_clusters == 12
     assert kept.loc["cat/nearly.png", "cluster"] == kept.loc["cat/3.png", "cluster"]
+
+
+def test_clean_and_split_decode_a_few_pictures_at_a_time(folder, context, monkeypatch):
+    for i in range(100, 180):
+        (folder / "cat" / f"{i}.png").write_bytes(png(i))
+    sizes, decode = [], ImageModality.decode
+    monkeypatch.setattr(ImageModality, "decode", lambda *each: sizes.append(len(each[1])) or decode(*each))
+    raw = take(folder, context)
+    cleaned = clean(context, CleanConfig(), raw)
+    (context.out / "kept.arrow").rename(context.files_of(cleaned) / "kept.arrow")
+    split(context, SplitConfig(), raw, cleaned)
+
+    assert sum(sizes) == 2 * 92
+    assert max(sizes) == 32
 
 
 def test_one_class_only_is_one_clear_message(folder, context):
