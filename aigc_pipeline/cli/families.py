@@ -10,8 +10,8 @@ from aigc_pipeline.cli.console import ConsoleReporter
 from aigc_pipeline.cli.template import FILES
 from aigc_pipeline.cli.writing import writing
 from aigc_pipeline.core.errors import ConfigError
-from aigc_pipeline.generators import Family, built_in
-from aigc_pipeline.generators.installed import BUILT_IN, installed, load_family, package_of, shadowed
+from aigc_pipeline.generators import BUILT_IN, Family, built_in
+from aigc_pipeline.generators.installed import installed, load_family, package_of, shadowed
 from aigc_pipeline.modalities import MODALITIES
 
 _NAME = re.compile(r"[a-z](_?[a-z0-9])*")

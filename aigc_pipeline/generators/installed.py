@@ -12,11 +12,9 @@ from typing import Annotated
 from pydantic import PlainSerializer, PlainValidator, ValidationError
 
 from aigc_pipeline.generators.base import Family, Generator
+from aigc_pipeline.generators.families import BUILT_IN
 
 GROUP = "aigc_pipeline.generators"
-BUILT_IN = frozenset(
-    {"r3gan", "dcgan", "mlp_gan", "wgan_gp", "vae", "flow_matching", "warp", "weights_file", "classic"}
-)
 PACKAGE = "package"
 """The key under which a dump names the package and its version."""
 _NEEDED = ("paper", "choose_when", "batch_size", "ema_half_life_samples", "networks", "phases", "sample")
