@@ -125,7 +125,7 @@ def adaptation_of(
 def _logits(generator: Generator, networks: Networks, x: Tensor, labels: Tensor) -> Tensor:
     """Return what D says, in chunks no larger than a training step's: training has left no memory for more."""
     logits = []
-    for part in zip(x.split(_CHUNK_ROWS), labels.split(_CHUNK_ROWS), strict=True):
+    for part in zip(torch.split(x, _CHUNK_ROWS), torch.split(labels, _CHUNK_ROWS), strict=True):
         found = generator.d_logit(networks, *part)
         assert found is not None, "only a family with a discriminator adapts its augmentation"
         logits.append(found.float())
