@@ -108,7 +108,9 @@ class _Discriminator(nn.Module):
         ):  # small pictures have few octaves: one layer alone sees too little
             stages += [nn.Conv2d(top, 2 * top, 3, 1, 1, bias=False), nn.BatchNorm2d(2 * top), nn.LeakyReLU(SLOPE)]
             top *= 2
-        self.stages = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(base), nn.Flatten())
+        if (height, width_px) != (base[0] << octaves, base[1] << octaves):
+            stages.append(nn.AdaptiveAvgPool2d(base))
+        self.stages = nn.Sequential(*stages, nn.Flatten())
         self.project = projection(num_classes, top * base[0] * base[1])
         self.head = nn.Linear(top * base[0] * base[1], 1)
         self.apply(_init)

@@ -21,11 +21,15 @@ _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": 
 def device_of(runtime: RuntimeConfig) -> torch.device:
     """Return the device to work on, set the CPU thread count and let the C library keep freed memory.
 
+    Where repeatability is asked for, cuBLAS is told before it starts; a value of yours in the environment stays.
+
     Raises:
         ConfigError: if the named device is not there.
     """
     torch.set_num_threads(runtime.num_threads)
     keep_freed_memory()
+    if runtime.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if runtime.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -55,7 +59,8 @@ def training_device(runtime: RuntimeConfig, team: Team) -> torch.device:
             torch.cuda.set_device(device)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = not runtime.deterministic
-        torch.use_deterministic_algorithms(runtime.deterministic)
+        # warnings, since some backward passes have no such algorithm and later stages share the process
+        torch.use_deterministic_algorithms(runtime.deterministic, warn_only=True)
     return device
 
 

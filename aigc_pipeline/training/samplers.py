@@ -16,10 +16,11 @@ class ClassPower:
     power: float
 
     def __post_init__(self) -> None:
-        """Work out the row probabilities once."""
-        counts = torch.bincount(self.labels).double()
-        weights = counts[self.labels] ** (self.power - 1.0)
-        object.__setattr__(self, "_cumulative", torch.cumsum(weights / weights.sum(), 0))
+        """Work out the row probabilities once, on the CPU: a GPU's cumulative sum of fractions does not repeat exactly."""
+        labels = self.labels.cpu()
+        counts = torch.bincount(labels).double()
+        weights = counts[labels] ** (self.power - 1.0)
+        object.__setattr__(self, "_cumulative", torch.cumsum(weights / weights.sum(), 0).to(self.labels.device))
 
     def __call__(self, samples_seen: int, batch_size: int, generator: torch.Generator) -> Int[Tensor, " n"]:
         """Return row indices."""

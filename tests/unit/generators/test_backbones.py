@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from aigc_pipeline.generators import DCGAN
 from aigc_pipeline.generators.backbones import build_pair
 from aigc_pipeline.generators.backbones.parts import geometry
 from aigc_pipeline.generators.losses import gradient_penalty, squared_norm
@@ -19,6 +20,15 @@ SPECS = {
     "8x8x1": make_spec(8, 8, 1),
 }
 CASES = [(backbone, name) for backbone in ("mlp", "lite", "resnext") for name in SPECS]
+
+
+@pytest.mark.parametrize(("side", "num_pools"), [(32, 0), (28, 0), (50, 1)])
+def test_dcgan_pools_only_where_its_convolutions_do_not_end_at_the_base(side, num_pools):
+    discriminator = DCGAN(size="tiny").networks(make_spec(side, side, 1), 2, seed=0)["discriminator"]
+    pools = [layer for layer in discriminator.modules() if isinstance(layer, torch.nn.AdaptiveAvgPool2d)]
+
+    assert len(pools) == num_pools
+    assert discriminator(torch.zeros(2, 1, side, side), torch.tensor([0, 1])).shape == (2,)
 
 
 def make_batch(spec, n: int = 6):

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import platform
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import torch
 
 from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.training import devices
+from aigc_pipeline.training.samplers import ClassPower
+from aigc_pipeline.training.team import Team
 
 CODE = """
 import sys, resource, torch
@@ -54,3 +57,41 @@ def test_auto_takes_bfloat16_only_where_the_gpu_does_not_emulate_it(has_bfloat16
     )
 
     assert devices.precision_of(RuntimeConfig(), torch.device("cuda")) == expected
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, ":4096:8"), (":16:8", ":16:8")])
+def test_repeatability_tells_cublas_unless_you_have(monkeypatch, given, expected):
+    monkeypatch.setattr(
+        os, "environ", {"MALLOC_ARENA_MAX": "2"} | ({"CUBLAS_WORKSPACE_CONFIG": given} if given else {})
+    )
+
+    devices.device_of(RuntimeConfig(device="cpu", threads=1, deterministic=True))
+
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == expected
+
+
+def test_passes_without_a_repeatable_algorithm_warn_instead_of_ending_a_training(monkeypatch):
+    monkeypatch.setattr(devices, "device_of", lambda _runtime: torch.device("cuda"))
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    asked = []
+    monkeypatch.setattr(
+        torch, "use_deterministic_algorithms", lambda mode, *, warn_only: asked.append((mode, warn_only))
+    )
+
+    devices.training_device(RuntimeConfig(threads=1, deterministic=True), Team())
+
+    assert asked == [(True, True)]
+
+
+def test_a_sampler_sums_its_probabilities_on_the_cpu(monkeypatch):
+    class Elsewhere(torch.Tensor):
+        def cpu(self):
+            return super().cpu().as_subclass(torch.Tensor)
+
+    summed = []
+    cumsum = torch.cumsum
+    monkeypatch.setattr(torch, "cumsum", lambda x, dim: summed.append(type(x)) or cumsum(x, dim))
+
+    ClassPower(torch.tensor([0, 0, 1]).as_subclass(Elsewhere), 0.5)
+
+    assert summed == [torch.Tensor]
