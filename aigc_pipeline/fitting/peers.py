@@ -20,7 +20,7 @@ from aigc_pipeline.core.store import Store
 from aigc_pipeline.fitting.fit import Outcome, fit
 from aigc_pipeline.fitting.settings import FitSettings
 from aigc_pipeline.records import DatasetSplits, Embeddings, SynthesisPlan
-from aigc_pipeline.training.devices import device_of
+from aigc_pipeline.training.devices import device_of, runtime_of_peer
 from aigc_pipeline.training.team import Team
 
 _OUTCOME, _ERROR = "outcome.json", "error.json"
@@ -143,9 +143,10 @@ class LineReporter:
 def take_part(file: Path) -> None:
     """Be one of the processes: train, and if first, write outcome or error beside the job."""
     job = Job.model_validate_json(file.read_bytes())
-    team = Team.joined(device_of(job.runtime))
+    runtime = runtime_of_peer(job.runtime)
+    team = Team.joined(device_of(runtime))
     context = Context(
-        Store(job.workspace), job.seed, job.runtime, LineReporter(), stage=job.stage, fingerprint=job.fingerprint, out=job.out
+        Store(job.workspace), job.seed, runtime, LineReporter(), stage=job.stage, fingerprint=job.fingerprint, out=job.out
     )  # fmt: skip
     try:
         outcome = fit(context, job.config, job.planned, job.splits, job.embeddings, team)

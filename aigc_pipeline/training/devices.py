@@ -46,17 +46,15 @@ def device_of(runtime: RuntimeConfig) -> torch.device:
 
 
 def training_device(runtime: RuntimeConfig, team: Team) -> torch.device:
-    """Return the device of this process, set its share of the CPU threads, and repeatability where it is asked for.
+    """Return the device of this process, and set repeatability where it is asked for.
 
     Raises:
         ConfigError: if the named device is not there.
     """
     device = device_of(runtime)
-    if team.size > 1:
-        torch.set_num_threads(max(1, runtime.num_threads // team.size))
-        if device.type == "cuda":
-            device = torch.device("cuda", Team.local_rank())
-            torch.cuda.set_device(device)
+    if team.size > 1 and device.type == "cuda":
+        device = torch.device("cuda", Team.local_rank())
+        torch.cuda.set_device(device)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = not runtime.deterministic
         # warnings, since some backward passes have no such algorithm and later stages share the process
@@ -72,6 +70,11 @@ def resident(x: Float[Tensor, "n *shape"], device: torch.device) -> Float[Tensor
 def free_bytes(device: torch.device) -> float:
     """Return a GPU's free memory; infinite for the CPU, where samples are in any case."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+
+
+def runtime_of_peer(runtime: RuntimeConfig) -> RuntimeConfig:
+    """Return the settings that one of `runtime.processes` works under: its share of the CPU threads."""
+    return runtime.model_copy(update={"threads": max(1, runtime.num_threads // runtime.processes)})
 
 
 def keep_freed_memory() -> None:

@@ -59,6 +59,17 @@ def test_auto_takes_bfloat16_only_where_the_gpu_does_not_emulate_it(has_bfloat16
     assert devices.precision_of(RuntimeConfig(), torch.device("cuda")) == expected
 
 
+def test_each_of_four_processes_takes_a_quarter_of_the_threads_whoever_asks_for_the_device(monkeypatch):
+    taken: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    runtime = devices.runtime_of_peer(RuntimeConfig(device="cpu", threads=8, processes=4))
+
+    devices.training_device(runtime, Team(1, 4))
+    devices.device_of(runtime)  # as every encoder that is opened does
+
+    assert taken == [2, 2]
+
+
 @pytest.mark.parametrize(("given", "expected"), [(None, ":4096:8"), (":16:8", ":16:8")])
 def test_repeatability_tells_cublas_unless_you_have(monkeypatch, given, expected):
     monkeypatch.setattr(
