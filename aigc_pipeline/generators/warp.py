@@ -189,13 +189,16 @@ def warp(
     """Return pictures seen through the identity plus an affine change plus a displacement field; the edge repeats.
 
     Stored samples take bicubic interpolation: they are varied again when they are used, and bilinear blurs each time.
+    Places are worked out in float32 whatever autocast says: bfloat16 is a pixel off at 256 px.
     """
     height, width = x.shape[2:]
-    identity = torch.eye(2, 3, device=x.device, dtype=affine.dtype)
-    grid = F.affine_grid(identity + affine, [len(x), 1, height, width], align_corners=False)
-    field = F.interpolate(nodes, size=(height, width), mode="bicubic", align_corners=True)
-    grid = grid + field.movedim(1, -1)
-    return F.grid_sample(x, grid.to(x), mode=mode, padding_mode="border", align_corners=False).clamp(-1, 1)
+    with torch.autocast(x.device.type, enabled=False):
+        identity = torch.eye(2, 3, device=x.device)
+        grid = F.affine_grid(identity + affine.float(), [len(x), 1, height, width], align_corners=False)
+        field = F.interpolate(nodes.float(), size=(height, width), mode="bicubic", align_corners=True)
+        grid = grid + field.movedim(1, -1)
+        seen = F.grid_sample(x.float(), grid, mode=mode, padding_mode="border", align_corners=False)
+    return seen.to(x).clamp(-1, 1)
 
 
 def roughness(nodes: Float[Tensor, "n 2 k k"]) -> Float[Tensor, " n"]:

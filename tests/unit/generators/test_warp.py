@@ -36,6 +36,16 @@ def test_a_constant_field_is_a_shift():
     torch.testing.assert_close(moved[..., :-2], x[..., 2:], atol=1e-4, rtol=0)
 
 
+def test_places_are_exact_to_a_thousandth_of_a_pixel_under_autocast():
+    ramp = torch.linspace(-1, 1, 256).expand(1, 1, 256, 256)  # a value tells the place: 255 pixels in 2 units
+    change = 0.1 * torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 2, 7, 7)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = warp(ramp, *change)
+
+    torch.testing.assert_close(found, warp(ramp, *change), atol=1e-3 * 2 / 255, rtol=0)
+
+
 def test_fresh_networks_are_the_identity_whatever_the_latent():
     family = Warp(size="tiny")
     networks = family.networks(SPEC, 2, seed=1)
