@@ -4,6 +4,7 @@ Where training on the dataset alone has nothing to give, knowledge from outside 
 the same verdict. Weights belong to their owners: read their license before you publish samples made with them.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -206,7 +207,7 @@ def _pipeline(settings: WeightsFile, path: Path, device: torch.device) -> Maker:
     library: Any = diffusers
     pipeline = library.DiffusionPipeline.from_pretrained(str(path), local_files_only=True).to(device)
     pipeline.set_progress_bar_config(disable=True)
-    takes_labels = "class_labels" in pipeline.__call__.__code__.co_varnames
+    takes_labels = "class_labels" in inspect.signature(type(pipeline).__call__).parameters
 
     def make(seeds: Sequence[int], labels: Int[Tensor, " n"]) -> Tensor:
         pictures = []

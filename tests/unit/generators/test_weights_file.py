@@ -1,6 +1,9 @@
+import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -166,7 +169,7 @@ def test_small_classes_are_generated_because_knowledge_comes_from_outside(tmp_pa
 
 
 def test_a_folder_needs_diffusers_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "diffusers", None)
+    monkeypatch.setitem(sys.modules, "diffusers", None)
     (tmp_path / "pipeline").mkdir()
     (tmp_path / "pipeline" / "model_index.json").write_text("{}")
 
@@ -188,6 +191,31 @@ def test_the_range_of_a_pipelines_pictures_is_known(pipeline):
     made = [draw(family(pipeline, num_steps=2, value_range=each), [0]) for each in ("symmetric", "unit")]
 
     torch.testing.assert_close(*made)
+
+
+def test_a_pipeline_that_takes_class_labels_is_told_them(tmp_path, monkeypatch):
+    class Conditional:
+        """Draws pictures that are as bright as their label."""
+
+        def to(self, device):
+            del device
+            return self
+
+        def set_progress_bar_config(self, **settings):
+            del settings
+
+        @torch.no_grad()  # as diffusers wraps every pipeline
+        def __call__(self, class_labels, generator, num_inference_steps, output_type):
+            del generator, num_inference_steps, output_type
+            return SimpleNamespace(images=np.full((1, 8, 8, 1), class_labels[0], np.float32))
+
+    library = SimpleNamespace(DiffusionPipeline=SimpleNamespace(from_pretrained=lambda *_, **__: Conditional()))
+    monkeypatch.setitem(sys.modules, "diffusers", library)
+    (tmp_path / "model_index.json").write_text("{}")
+
+    made = draw(family(tmp_path), [0, 1])
+
+    assert made.mean((1, 2, 3)).tolist() == [-1, 1]
 
 
 def test_a_folder_that_changes_during_a_run_is_refused(pipeline):
