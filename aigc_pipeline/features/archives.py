@@ -46,8 +46,11 @@ def open_archive(content: bytes, *, name: str, device: torch.device) -> OpenedNe
         msg = f"{name} is not a network archive. Save it with torch.export.save (.pt2) or torch.jit.save (.pt)."
         raise ConfigError(msg) from err
     is_exported = any(each.partition("/")[2] == "archive_format" for each in names)
-    if is_exported and "version" in names:
-        msg = f"{name} is in an old torch.export format, which is read through pickle. Save it with a newer torch."
+    if "serialized_exported_program.json" in names or (is_exported and "version" in names):
+        msg = (
+            f"{name} is in the torch.export format of before torch 2.8, which is read through pickle. "
+            "Save it with torch 2.8 or newer, or with torch.jit.save."
+        )
         raise ConfigError(msg)
     try:
         return _exported(content, name, device) if is_exported else _scripted(content, device)

@@ -182,6 +182,15 @@ def test_what_is_no_archive_is_refused_with_the_path(tmp_path):
             settings(tmp_path / name).build(pictures(3)[2], 1, 20, 0)
 
 
+def test_an_export_of_an_older_torch_says_how_to_save_it_anew(tmp_path):
+    with zipfile.ZipFile(tmp_path / "old.pt2", "w") as archive:
+        for name in ("version", "serialized_exported_program.json", "serialized_state_dict.pt"):
+            archive.writestr(name, "")
+
+    with pytest.raises(ConfigError, match=r"old\.pt2 .*before torch 2\.8.* Save it with torch 2\.8 or newer"):
+        settings(tmp_path / "old.pt2").build(pictures(3)[2], 1, 20, 0)
+
+
 @pytest.mark.parametrize("record", ["data/weights/weight_0.pt", "data/sample_inputs/model.pt", "data/aotinductor/a.so"])
 def test_an_export_with_a_pickle_or_machine_code_inside_is_refused(files, tmp_path, record):
     content, poison = io.BytesIO(), io.BytesIO()
