@@ -44,7 +44,7 @@ class ConsoleReporter:
     """Prints what stages say. Use it as a context manager, so that the live display always ends."""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        """Print on `console` (standard output by default); `quiet` leaves notes only."""
+        """Print on `console` (standard output by default); `quiet` leaves notes and results."""
         self.console = console or Console(highlight=False)
         self.quiet = quiet
         self.computed: set[str] = set()
@@ -92,8 +92,13 @@ class ConsoleReporter:
         """Print nothing: curves are for the report."""
 
     def table(self, title: str, rows: Sequence[Mapping[str, Scalar]]) -> None:
-        """Print a table whose columns are the keys of the first row."""
-        if rows and not self.quiet:
+        """Print a stage's table, whose columns are the keys of the first row."""
+        if not self.quiet:
+            self.result(title, rows)
+
+    def result(self, title: str, rows: Sequence[Mapping[str, Scalar]]) -> None:
+        """Print a table that answers the command, also when quiet."""
+        if rows:
             self.console.print("", table_of(title, rows), sep="\n")
 
     def image(self, title: str, png: bytes) -> None:

@@ -174,12 +174,12 @@ def _print(explanation: Explanation, reporter: ConsoleReporter) -> None:
     print_lines(console, f"{explanation.version}, {explanation.ledger['sample_id']}", bold=True)
     print_lines(console, sentence_of(explanation.outcome), _publication_line(published))
     for title, facts in (("lineage", explanation.lineage), ("on record", explanation.ledger)):
-        reporter.table(title, _fact_rows(facts))
+        reporter.result(title, _fact_rows(facts))
     if explanation.nearest is not None:
         print_lines(console, "", _neighbour_line(explanation.nearest))
-    reporter.table("gates, in order", [_gate_row(each) for each in explanation.gates])
-    reporter.table("numbers", [_number_row(each) for each in explanation.numbers])
-    reporter.table("who points at it", _fact_rows(explanation.relations))
+    reporter.result("gates, in order", [_gate_row(each) for each in explanation.gates])
+    reporter.result("numbers", [_number_row(each) for each in explanation.numbers])
+    reporter.result("who points at it", _fact_rows(explanation.relations))
     for note in explanation.notes:
         reporter.note(note)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from aigc_pipeline.cli.console import ConsoleReporter
+from aigc_pipeline.cli.outcome import print_lines
 from aigc_pipeline.cli.writing import writing
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.generators.weights import compile_networks
@@ -41,7 +42,7 @@ def synthesize_classes(
             opened, counts, out, seed=seed, precision=_PRECISIONS[precision], reporter=reporter, attributes=told
         )
     total = sum(counts.values())
-    reporter.console.print(f"{total:,} samples of {opened.family.kind}: {table}", highlight=False)
+    print_lines(reporter.console, f"{total:,} samples of {opened.family.kind}: {table}")
 
 
 def parse_counts(wanted: Sequence[str]) -> dict[str, int]:
@@ -86,7 +87,7 @@ def draw_interpolation(
     picture = interpolate(open_generator(place, _device()), class_name, to_class, steps=steps, rows=rows, seed=seed)
     with writing(out):
         out.write_bytes(picture)
-    reporter.console.print(str(out), highlight=False)
+    print_lines(reporter.console, str(out))
 
 
 def export_generator(place: Path, form: Format, out: Path | None, *, reporter: ConsoleReporter) -> None:
@@ -95,7 +96,9 @@ def export_generator(place: Path, form: Format, out: Path | None, *, reporter: C
     opened = open_generator(place, torch.device("cpu"))
     with writing(out):
         difference = export(opened, form, out)
-    reporter.console.print(f"{out}: (z, labels) to samples; largest difference {difference:.2g}", highlight=False)
+    latents = opened.latent_family("exported").num_latents(opened.spec)
+    about = f"(z [n, {latents}], labels [n]) to samples; largest difference {difference:.2g}"
+    print_lines(reporter.console, f"{out}: {about}")
 
 
 def compress_generator(place: Path, out: Path, *, reporter: ConsoleReporter) -> None:
@@ -103,7 +106,7 @@ def compress_generator(place: Path, out: Path, *, reporter: ConsoleReporter) -> 
     opened = open_generator(place, _device())
     with writing(out):
         rows = compress(opened, out)
-    reporter.table(
+    reporter.result(
         "variants",
         [
             {

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aigc_pipeline.cli.console import ConsoleReporter
 from aigc_pipeline.config import PipelineConfig
 from aigc_pipeline.core.context import Context
-from aigc_pipeline.core.reporting import Reporter, Scalar
+from aigc_pipeline.core.reporting import Scalar
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.data.shards import read_shards, read_table
 from aigc_pipeline.pipeline import StageCaller
@@ -22,7 +23,7 @@ _MAX_VALUES = 8
 _NO_FACTS = {"sample_id", "uri", "sha256", "class_name", "given_role", "content"}
 
 
-def inspect_source(config: PipelineConfig, *, workspace: Path, reporter: Reporter) -> None:
+def inspect_source(config: PipelineConfig, *, workspace: Path, reporter: ConsoleReporter) -> None:
     """Take the source in and clean it as a run would, and report what was found.
 
     Raises:
@@ -33,12 +34,12 @@ def inspect_source(config: PipelineConfig, *, workspace: Path, reporter: Reporte
     raw = run(ingest, config.ingest, list_source(config.ingest))
     samples = read_shards(context.files_of(raw), "raw")
     unreadable = read_table(context.files_of(raw) / "ledger.arrow")
-    reporter.table("what the samples look like", _facts(samples))
+    reporter.result("what the samples look like", _facts(samples))
     _report_refused(reporter, "quarantined, cannot be read", unreadable)
     cleaned = run(clean, config.clean, raw)
     refused = read_table(context.files_of(cleaned) / "ledger.arrow")
     _report_refused(reporter, "refused by cleaning", refused)
-    reporter.table("classes", _classes(unreadable, refused, cleaned))
+    reporter.result("classes", _classes(unreadable, refused, cleaned))
     _report_prospects(reporter, raw, cleaned)
 
 
@@ -74,7 +75,7 @@ def _summary(column: pa.ChunkedArray) -> str:
     return ", ".join(words) + (", ..." if len(counts) > _MAX_VALUES else "")
 
 
-def _report_refused(reporter: Reporter, title: str, ledger: pa.Table) -> None:
+def _report_refused(reporter: ConsoleReporter, title: str, ledger: pa.Table) -> None:
     bad = ledger.filter(pc.is_valid(ledger["reason"]))
     details = bad["detail"].to_pylist() if "detail" in bad.column_names else [None] * len(bad)
     uris, reasons = bad["uri"].to_pylist(), bad["reason"].to_pylist()
@@ -83,12 +84,12 @@ def _report_refused(reporter: Reporter, title: str, ledger: pa.Table) -> None:
         for uri, reason, detail in zip(uris, reasons, details, strict=True)
     ]
     shown = f", the first {_MAX_EXAMPLES} of {len(rows):,}" if len(rows) > _MAX_EXAMPLES else ""
-    reporter.table(f"{title}{shown}", rows[:_MAX_EXAMPLES])
+    reporter.result(f"{title}{shown}", rows[:_MAX_EXAMPLES])
 
 
-def _report_prospects(reporter: Reporter, raw: RawDataset, cleaned: CleanDataset) -> None:
+def _report_prospects(reporter: ConsoleReporter, raw: RawDataset, cleaned: CleanDataset) -> None:
     alike = cleaned.num_kept - cleaned.num_clusters
-    reporter.table(
+    reporter.result(
         "totals",
         [
             {

@@ -77,9 +77,9 @@ def _print(table: pa.Table, top: int, reporter: ConsoleReporter) -> None:
     named = [name for name in _SHOWN if is_wide or name not in _ONLY_IF_WIDE]
     shown = [name for name in named if name in {"rank", "file"} or read[name].null_count < len(read)]
     rows = [{_SHOWN[name]: _rounded(row[name]) for name in shown} for row in read.slice(0, top).to_pylist()]
-    reporter.table(f"most unlike the training data, {len(rows):,} of {len(read):,}", rows)
+    reporter.result(f"most unlike the training data, {len(rows):,} of {len(read):,}", rows)
     problems = unread.slice(0, _MAX_PROBLEMS).to_pylist()
-    reporter.table(f"could not be read, {len(problems):,} of {len(unread):,}", problems)
+    reporter.result(f"could not be read, {len(problems):,} of {len(unread):,}", problems)
     num_unlike = pc.sum(pc.less_equal(read["unlike_p"], _SUSPICIOUS_P)).as_py() or 0
     copies, known = pc.sum(read["near_copy"]).as_py() or 0, len(read) - read["known_role"].null_count
     lines = [

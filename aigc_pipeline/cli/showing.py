@@ -33,7 +33,7 @@ def show_version(place: Path, *, reporter: ConsoleReporter) -> None:
     rows = read_manifest(version, recommended_only=False)
     print_lines(reporter.console, str(facts["sentence"]), bold=True)
     print_lines(reporter.console, sentence_of(str(metrics["reason"])), "")
-    reporter.table(f"rows of {version.name}", rows_per_class(rows))
+    reporter.result(f"rows of {version.name}", rows_per_class(rows))
     print_lines(
         reporter.console,
         "",

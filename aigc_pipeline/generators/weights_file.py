@@ -189,7 +189,10 @@ def _open(settings: WeightsFile, device: torch.device) -> Maker:
             made: Tensor = network(latents(seeds, settings.latent_size, device), labels)
         except (RuntimeError, AssertionError, TypeError, ValueError, IndexError) as err:
             lines = str(err).strip().splitlines() or [type(err).__name__]
-            msg = f"the generator {path} cannot take latents [{len(seeds)}, {settings.latent_size}] and labels: {lines[-1]}"
+            msg = (
+                f"the generator {path} cannot take latents [{len(seeds)}, {settings.latent_size}] and labels: {lines[-1]}. "
+                "Is train.generator.latent_size what it takes? `aigc export` prints it."
+            )
             raise ConfigError(msg) from err
         return made
 

@@ -112,14 +112,17 @@ def test_stage_lines_tell_computed_from_reused() -> None:
     assert reporter.computed == {"train"}
 
 
-def test_quiet_leaves_notes() -> None:
+def test_quiet_leaves_notes_and_the_commands_own_result() -> None:
     console, text = plain_console()
     with ConsoleReporter(console, quiet=True) as reporter:
         reporter.stage("ingest", "finished", 1.0)
         reporter.table("plan", [{"class": "0"}])
         reporter.note("class '7' is small")
+        reporter.result("variants", [{"bytes": 512}])
 
-    assert text.getvalue() == "class '7' is small\n"
+    assert text.getvalue().split("\n")[0] == "class '7' is small"
+    assert "plan" not in text.getvalue()
+    assert "512" in text.getvalue()
 
 
 def test_square_brackets_in_names_are_not_markup() -> None:
