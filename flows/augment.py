@@ -55,6 +55,7 @@ def augment(
     Args:
         source: A folder with one sub-folder per class, or `digits`. Empty takes the one of the config file.
         preset: How much time to spend: `smoke` proves that it runs, `demo` takes minutes, `thorough` hours.
+            The config file and overrides win over it.
         minutes: Most time that the generator's training may take. 0 takes the one of the preset or the config file.
         seed: Root of every random act. 0 takes the one of the config file.
         dry_run: Stop after the plan: what would be synthesized per class, and what it would cost.

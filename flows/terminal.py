@@ -34,7 +34,9 @@ def augment_command(
         str, typer.Argument(metavar="SOURCE", help="A folder with one sub-folder per class, or 'digits'.")
     ] = "",
     *,
-    preset: Annotated[Preset, typer.Option(help="How much time to spend.")] = "default",
+    preset: Annotated[
+        Preset, typer.Option(help="How much time to spend; the config file and -o win over it.")
+    ] = "default",
     minutes: Annotated[float, typer.Option(min=0, help="Most training time; 0 takes the preset's.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Root of every random act; 0 takes the config's.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan.")] = False,

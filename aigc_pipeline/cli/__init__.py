@@ -55,7 +55,9 @@ Overrides = Annotated[
         help="A dotted setting: train.max_minutes=60. Repeatable; wins over the file.",
     ),
 ]
-PresetName = Annotated[Preset, typer.Option("--preset", help="How much time to spend.")]
+PresetName = Annotated[
+    Preset, typer.Option("--preset", help="How much time to spend; the config file and -o win over it.")
+]
 Size = Annotated[int | None, typer.Option("--size", help="Side of a sample (split.size).", show_default=False)]
 Seed = Annotated[int | None, typer.Option("--seed", help="Root of every random act.", show_default=False)]
 DEFAULT_WORKSPACE = Path("workspace")

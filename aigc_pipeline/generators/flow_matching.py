@@ -52,7 +52,7 @@ class FlowMatching(LatentFamily):
         'Lipman et al. 2023, "Flow matching for generative modeling"; Liu et al. 2023; Tong et al. 2024; Li & He 2025'
     )
     choose_when: ClassVar[str] = (
-        "the default: keeps the spread of the data best, by plain regression; 11 network passes a sample."
+        "the default: keeps the spread of small pictures best, by plain regression; 11 network passes a sample."
     )
 
     decoder: ClassVar[str] = "denoiser"
