@@ -82,7 +82,7 @@ def complaints(numbers: Mapping[str, float], limits: Limits) -> tuple[str, ...]:
     if numbers["auc"] > limits.max_auc:
         found.append(
             f"the critic separates real from generated almost perfectly (AUC {numbers['auc']:.3f} > {limits.max_auc}): "
-            "the generator is not ready. Train longer (train.max_minutes) or give it more data"
+            "the generator is not ready. Train longer (train.total_samples) or give it more data"
         )
     if abs(numbers["z"]) > limits.max_z:
         found.append(
