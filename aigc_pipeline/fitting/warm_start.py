@@ -85,4 +85,4 @@ def _shared(known: Sequence[str], names: Sequence[str]) -> str:
     if not new:
         return said
     more = f" and {len(new) - _MAX_NAMED} more" if len(new) > _MAX_NAMED else ""
-    return f"{said}, fresh rows for {', '.join(new[:_MAX_NAMED])}{more}"
+    return f"{said}, new: {', '.join(new[:_MAX_NAMED])}{more}"

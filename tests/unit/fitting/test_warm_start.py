@@ -40,7 +40,7 @@ def test_weights_are_taken_over_and_class_rows_go_by_name(donor):
     assert torch.equal(networks["discriminator"].enter.weight, source["discriminator"].enter.weight)
     assert torch.equal(rows[0], known[2])
     assert torch.equal(rows[1], fresh)
-    assert "1 of 2 classes known, fresh rows for hen" in said
+    assert "1 of 2 classes known, new: hen" in said
 
 
 def test_the_row_of_no_class_is_taken_over_as_well(tmp_path):
@@ -74,7 +74,7 @@ def test_rows_of_a_conditioned_donor_go_by_the_names_of_its_conditions(tmp_path)
     assert torch.equal(rows[0], known[0])
     assert torch.equal(rows[1], known[2])
     assert torch.equal(rows[2], fresh)
-    assert "2 of 3 classes known, fresh rows for dog" in said
+    assert "2 of 3 classes known, new: dog" in said
 
 
 def test_stored_rows_move_to_the_device_of_the_networks(donor, monkeypatch):
