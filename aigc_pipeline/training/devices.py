@@ -24,25 +24,33 @@ def device_of(runtime: RuntimeConfig) -> torch.device:
     Where repeatability is asked for, cuBLAS is told before it starts; a value of yours in the environment stays.
 
     Raises:
-        ConfigError: if the named device is not there.
+        ConfigError: if the named device is not there, or fewer GPUs than processes.
     """
     torch.set_num_threads(runtime.num_threads)
     keep_freed_memory()
     if runtime.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if runtime.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(runtime.device)
-    except RuntimeError as err:
-        msg = f"runtime.device is '{runtime.device}', which is no device. Use auto, cpu, cuda or cuda:<index>."
-        raise ConfigError(msg) from err
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        msg = (
-            f"runtime.device is '{runtime.device}', but {torch.cuda.device_count()} GPUs are visible. Use auto or cpu."
-        )
-        raise ConfigError(msg)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    else:
+        try:
+            device = torch.device(runtime.device)
+        except RuntimeError as err:
+            msg = f"runtime.device is '{runtime.device}', which is no device. Use auto, cpu, cuda or cuda:<index>."
+            raise ConfigError(msg) from err
+    if device.type == "cuda":
+        _refuse_missing_gpus(device, runtime)
     return device
+
+
+def _refuse_missing_gpus(device: torch.device, runtime: RuntimeConfig) -> None:
+    visible = torch.cuda.device_count()
+    if (device.index or 0) >= visible:
+        msg = f"runtime.device is '{runtime.device}', but {visible} GPUs are visible. Use auto or cpu."
+        raise ConfigError(msg)
+    if runtime.processes > visible:
+        msg = f"runtime.processes is {runtime.processes}, one GPU each, but {visible} GPUs are visible. Take fewer processes."
+        raise ConfigError(msg)
 
 
 def training_device(runtime: RuntimeConfig, team: Team) -> torch.device:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from aigc_pipeline.core.context import RuntimeConfig
+from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.training import devices
 from aigc_pipeline.training.samplers import ClassPower
 from aigc_pipeline.training.team import Team
@@ -106,3 +107,15 @@ def test_a_sampler_sums_its_probabilities_on_the_cpu(monkeypatch):
     ClassPower(torch.tensor([0, 0, 1]).as_subclass(Elsewhere), 0.5)
 
     assert summed == [torch.Tensor]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"device": "cuda:2"}, "device is 'cuda:2'"), ({"processes": 3}, "processes is 3, one GPU each")],
+)
+def test_more_gpus_than_there_are_is_an_error_that_counts_them(settings, said, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+
+    with pytest.raises(ConfigError, match=f"{said}, but 2 GPUs are visible"):
+        devices.device_of(RuntimeConfig(threads=1, **settings))
