@@ -191,7 +191,7 @@ def accuracy_estimate(correct: Correct, labels: NDArray[np.int64]) -> Estimate:
     items = sum(by_item[labels == label].var() / (labels == label).sum() for label in classes) / len(classes) ** 2
     half = 1.96 * float(np.sqrt(by_seed.var(ddof=1) / len(by_seed) + items))
     value = float(by_seed.mean())
-    return Estimate(value=value, ci_low=value - half, ci_high=value + half, n=len(labels))
+    return Estimate(value=value, ci_low=max(value - half, 0.0), ci_high=min(value + half, 1.0), n=len(labels))
 
 
 def _losing_classes(without: Correct, treated: Correct, labels: NDArray[np.int64]) -> list[int]:

@@ -5,7 +5,7 @@ import pytest
 
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.data.shards import cells_from_numpy
-from aigc_pipeline.metrics.uplift import BASELINES, Options, Pool, choose_option
+from aigc_pipeline.metrics.uplift import BASELINES, Options, Pool, accuracy_estimate, choose_option
 
 OPTIONS = Options(doses=[0.25], loss_weights=[0.5], default_dose=0.25, default_weight=0.5, num_seeds=2)
 
@@ -24,3 +24,12 @@ def test_a_class_gives_up_its_rows_only_where_enough_of_its_items_are_lost(num_i
     )
 
     assert choice.classes == classes
+
+
+def test_an_accuracy_lies_within_what_is_possible():
+    labels = np.array([0, 0, 0, 1, 1])
+    found = accuracy_estimate(np.array([[True, True, True, True, True], [True, True, True, False, True]]), labels)
+
+    assert found.value == pytest.approx(0.875)
+    assert 0 < found.ci_low < found.value
+    assert found.ci_high == 1
