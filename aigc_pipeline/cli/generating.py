@@ -9,6 +9,7 @@ from aigc_pipeline.cli.console import ConsoleReporter
 from aigc_pipeline.cli.outcome import print_lines
 from aigc_pipeline.cli.writing import writing
 from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.core.store import write_atomically
 from aigc_pipeline.generators.weights import compile_networks
 from aigc_pipeline.inference.compression import compress
 from aigc_pipeline.inference.exporting import Format, export
@@ -86,7 +87,7 @@ def draw_interpolation(
     """Write the grid and say where."""
     picture = interpolate(open_generator(place, _device()), class_name, to_class, steps=steps, rows=rows, seed=seed)
     with writing(out):
-        out.write_bytes(picture)
+        write_atomically(out, picture)
     print_lines(reporter.console, str(out))
 
 

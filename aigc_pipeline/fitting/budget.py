@@ -17,6 +17,7 @@ from aigc_pipeline.fitting.watching import GRID_SIZE, REPORT_SAMPLES
 from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
 from aigc_pipeline.training.loop import LoopSettings, TrainingData, train
+from aigc_pipeline.training.team import Team
 
 _PROBE_SECONDS = 3.0
 _SECONDS_A_PROBE = 0.3
@@ -58,13 +59,17 @@ def measure_speed(
 
     The fastest of several probes counts: a busy moment must not decide how long is trained. Of several GPUs one trains on
     its share of a batch, and what they tell each other is left out; so is `runtime.compile`, which takes minutes to try.
+
+    Raises:
+        ConfigError: if a batch has fewer pairs of samples than there are GPUs.
     """
     family, device = synthesizer.generator, synthesizer.device
     rows = training_data(synthesizer.train, synthesizer.spec, device)
     data = TrainingData(rows.x, rows.labels, family.sampler(rows.labels))
     phases = family.phases(synthesizer.spec, len(synthesizer.train))
 
-    share = min(2 * math.ceil(family.batch_size / (2 * num_gpus)), family.batch_size)  # even: pairs stay whole
+    largest = Team(num_gpus - 1, num_gpus).share(family.batch_size)
+    share = largest.stop - largest.start
 
     def shown(steps: int) -> int:
         settings = LoopSettings(steps * share, share, seed, ema_half_life_samples=1e5, precision=precision)

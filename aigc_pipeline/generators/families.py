@@ -29,7 +29,10 @@ BuiltIn = (
 
 
 def built_in() -> list[type[Family]]:
-    """Return the families of this package, in the order of the union. mypy sees in `parse_generator` that each is a `Generator`."""
+    """Return the families of this package, in the order of the union.
+
+    mypy sees in `parse_generator` that each is a `Generator`.
+    """
     return [get_args(tagged)[0] for tagged in get_args(BuiltIn)]
 
 

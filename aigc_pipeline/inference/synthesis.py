@@ -38,8 +38,8 @@ def synthesize(
         attributes: what the generator is told beside the class; None leaves the mix of the training samples.
 
     Raises:
-        ConfigError: on an unknown class, a generator that was told none, a count below 1, attributes that the generator was never told of a class, or
-            a folder that has such a table already.
+        ConfigError: on an unknown class, a generator that was told none, a count below 1, attributes that the
+            generator was never told of a class, or a folder that has such a table already.
     """
     table_file = out / TABLE
     if table_file.exists():

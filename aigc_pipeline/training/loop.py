@@ -117,7 +117,8 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
     """Train `networks` in place and return the result to use.
 
     An alarm (a loss or gradient that is not finite, or what `watch` says) brings the last good checkpoint back, the one
-    before where that did not help, and goes on at half the learning rate; after `settings.max_rollbacks` of them training ends with the best weights that validation saw.
+    before where that did not help, and goes on at half the learning rate; after `settings.max_rollbacks` of them training
+    ends with the best weights that validation saw.
 
     Raises:
         TrainingDivergedError: where there is no good checkpoint, or no best weights to end with.

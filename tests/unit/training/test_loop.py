@@ -148,17 +148,22 @@ def test_a_state_that_did_not_help_gives_way_to_the_one_before(tmp_path):
     assert trained.samples_seen == 320
 
 
-def test_running_out_of_memory_retries_once_with_accumulated_gradients_and_says_so():
-    notes: list[str] = []
+def make_greedy(*, most_rows: int) -> tuple[list[Phase], list[int]]:
+    """A phase that runs out of memory above so many rows, and the numbers of rows that it was asked for."""
     asked: list[int] = []
 
     def greedy(networks, batch: Batch):
         asked.append(len(batch.x))
-        if len(batch.x) > 8:
+        if len(batch.x) > most_rows:
             raise torch.cuda.OutOfMemoryError
         return loss_of(networks, batch)
 
-    phases = [Phase("model", ("model",), greedy, constant(1e-2))]
+    return [Phase("model", ("model",), greedy, constant(1e-2))], asked
+
+
+def test_running_out_of_memory_retries_once_with_accumulated_gradients_and_says_so():
+    notes: list[str] = []
+    phases, asked = make_greedy(most_rows=8)
     train(make_model(), phases, make_data(), LoopSettings(32, 16, seed=5), hooks=Hooks(note=notes.append))
 
     assert asked == [16] + [4] * 8
@@ -166,19 +171,11 @@ def test_running_out_of_memory_retries_once_with_accumulated_gradients_and_says_
 
 
 def test_one_of_several_processes_cuts_its_own_share():
-    asked: list[int] = []
-
     class Alone(Team):
         def add_up(self, tensors):
             pass
 
-    def greedy(networks, batch: Batch):
-        asked.append(len(batch.x))
-        if len(batch.x) > 2:
-            raise torch.cuda.OutOfMemoryError
-        return loss_of(networks, batch)
-
-    phases = [Phase("model", ("model",), greedy, constant(1e-2))]
+    phases, asked = make_greedy(most_rows=2)
     train(make_model(), phases, make_data(), LoopSettings(16, 16, seed=5, report_every_samples=64), team=Alone(1, 2))
 
     assert asked == [8] + [2] * 4
