@@ -3,8 +3,7 @@
 Copies of training pictures (exact, JPEG, noise, shifted, mirrored) go through the real views, the real threshold and the
 real gate; so do real pictures that were neither trained on nor used for the threshold. Pictures: scikit-learn's digits,
 MNIST and CIFAR-10 (class folders under AIGC_DATA, left out with a reason where absent), and made-up burst photographs,
-with whole scenes in one split, or with shots of one scene in all of them as far as the duplicate clusters of cleaning
-allow. Writes benchmarks/results/copies.json.
+with whole scenes in one split, or cut as the duplicate clusters of cleaning allow. Writes benchmarks/results/copies.json.
 """
 
 import io
@@ -25,13 +24,14 @@ from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 
 from aigc_pipeline.data.shards import cells_from_numpy
-from aigc_pipeline.features.neighbours import nearest, nearest_over_views
+from aigc_pipeline.features.clusters import near_duplicate_clusters
+from aigc_pipeline.features.neighbours import nearest_over_views
 from aigc_pipeline.features.views import first_view, view_blocks
 from aigc_pipeline.gates import NotMemorised
 from aigc_pipeline.judging.fitting import COPY_FLOOR_TOLERANCES, quantile
 from aigc_pipeline.modalities import ImageSpec, modality_of
 from aigc_pipeline.stages.calibrate import CalibrateConfig
-from aigc_pipeline.stages.clean import CleanConfig, connected
+from aigc_pipeline.stages.clean import CleanConfig
 
 DATA = Path(os.environ.get("AIGC_DATA", "/tmp/data/train"))  # noqa: S108 - a default, not a file that is made
 OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -225,18 +225,12 @@ def scenery(generator: np.random.Generator) -> NDArray[np.float64]:
 
 
 def clusters(pixels: Pixels, spec: ImageSpec) -> NDArray[np.int64]:
-    """Return the near-duplicate clusters that cleaning would keep together."""
+    """Return the near-duplicate clusters that cleaning keeps together."""
     limit = CleanConfig().near_duplicate_tolerances * modality_of(spec).tolerance
-    cells = cells_from_numpy(pixels)
-    reference = first_view(cells, spec)
-    pairs, start = [], 0
-    for views in view_blocks(cells, spec):
-        for view in views:
-            distance, row = nearest(view, reference, 8)
-            close = np.argwhere(distance <= limit * np.sqrt(reference.shape[1]))
-            pairs += [(start + int(i), int(row[i, j])) for i, j in close]
-        start += len(views[0])
-    return connected(len(pixels), pairs)
+    unmirrored = spec.model_copy(update={"symmetries": ()})  # which mirrorings are legal is said after cleaning
+    return near_duplicate_clusters(
+        cells_from_numpy(pixels), unmirrored, limit=limit, generator=np.random.default_rng(SEED)
+    )
 
 
 def show(value: object) -> str:
@@ -249,7 +243,7 @@ SETS: dict[str, Callable[[], Split | str]] = {
     "mnist": mnist,
     "cifar": cifar,
     "bursts, scenes apart": lambda: bursts(apart=True),
-    "bursts, scenes cut": lambda: bursts(apart=False),
+    "bursts, as cleaned": lambda: bursts(apart=False),
 }
 
 if __name__ == "__main__":

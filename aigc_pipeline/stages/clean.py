@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import Field
 
 from aigc_pipeline.core.context import Context
@@ -12,8 +11,7 @@ from aigc_pipeline.core.errors import DataError
 from aigc_pipeline.core.samples import refused_id
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.shards import read_shards, write_table
-from aigc_pipeline.features.neighbours import nearest
-from aigc_pipeline.features.views import first_view
+from aigc_pipeline.features.clusters import near_duplicate_clusters
 from aigc_pipeline.gates import (
     AnyCleaningGate,
     Constant,
@@ -24,14 +22,11 @@ from aigc_pipeline.gates import (
     apply_gates,
     count_reasons,
 )
-from aigc_pipeline.modalities import MODALITIES, AnySpec, modality_of
+from aigc_pipeline.modalities import MODALITIES, modality_of
 from aigc_pipeline.modalities.contents import decode_rows
 from aigc_pipeline.records import CleanDataset, RawDataset
 
-STAGE_VERSION = 3
-_PROJECTED = 64
-_NEIGHBOURS = 8
-_MARGIN = 2.0  # a projection to 64 numbers keeps distances within about 30 %
+STAGE_VERSION = 4
 _DEFAULT_GATES: tuple[AnyCleaningGate, ...] = (SizeLimits(), Constant(), LabelConflict(), Leakage(), Duplicate())
 
 
@@ -40,9 +35,10 @@ class CleanConfig(Settings):
 
     gates: tuple[AnyCleaningGate, ...] | None = None
     """In order. None means all that handle the source's modality."""
-    near_duplicate_tolerances: float = Field(default=4.0, ge=0)
+    near_duplicate_tolerances: float = Field(default=13.0, ge=0)
     """Root-mean-square difference, in units of the modality's tolerance (1/255 for pictures), up to which two samples
-    form a cluster. Clusters are kept, but never cut across splits. 0 clusters identical samples only."""
+    form a cluster. Clusters are kept, but never cut across splits. 13 is a copy with noise of 5 % of the range, the
+    farthest that near-copy screening is meant to find. 0 clusters identical samples only."""
 
 
 def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDataset:
@@ -62,7 +58,12 @@ def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDatase
     kept = facts.take(pa.array(kept_rows))
     _refuse_too_little(kept, raw, reasons)
     spec = MODALITIES[raw.modality].fit(kept)
-    clusters = _clusters(context, config, decode_rows(table["content"], kept_rows, spec), spec)
+    clusters = near_duplicate_clusters(
+        decode_rows(table["content"], kept_rows, spec),
+        spec,
+        limit=config.near_duplicate_tolerances * modality_of(spec).tolerance,
+        generator=np.random.default_rng(context.seed_for("projection")),
+    )
     columns = ["sample_id", "uri", "sha256", "class_name", "given_role", "attributes"]
     write_table(
         context.out / "kept.arrow",
@@ -78,50 +79,6 @@ def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDatase
         rejected=count_reasons(reasons),
         num_clusters=len(set(clusters.tolist())),
     )
-
-
-def _clusters(context: Context, config: CleanConfig, cells: pa.Array, spec: AnySpec) -> NDArray[np.int64]:
-    """Return a cluster number per cell: connected components of the near-duplicate relation.
-
-    A random projection finds candidate pairs; each is then measured over the modality's views.
-    """
-    modality = modality_of(spec)
-    points = first_view(cells, spec)
-    limit = config.near_duplicate_tolerances * modality.tolerance
-    size = points.shape[1]
-    generator = np.random.default_rng(context.seed_for("projection"))
-    projection = generator.standard_normal((size, _PROJECTED)).astype(np.float32) / np.sqrt(_PROJECTED)
-    projected = points @ projection / np.sqrt(size)
-    k = min(_NEIGHBOURS, len(cells) - 1)
-    if k < 1:
-        return np.arange(len(cells), dtype=np.int64)
-    distance, index = nearest(projected, projected, k, exclude=np.arange(len(cells), dtype=np.int64))
-    pairs = [
-        (int(row), int(index[row, column]))
-        for row, column in np.argwhere(distance <= _MARGIN * limit)
-        if _rms(modality.views(cells.slice(int(row), 1), spec), points[index[row, column]]) <= limit
-    ]
-    return connected(len(cells), pairs)
-
-
-def _rms(views: Sequence[NDArray[np.float32]], other: NDArray[np.float32]) -> float:
-    return min(float(np.sqrt(np.square(view[0] - other).mean())) for view in views)
-
-
-def connected(num_nodes: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    """Return the component of every node, named by its smallest member (union-find with path halving)."""
-    parent = np.arange(num_nodes, dtype=np.int64)
-
-    def root(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = int(parent[node])
-        return node
-
-    for a, b in pairs:
-        first, second = sorted((root(a), root(b)))
-        parent[second] = first
-    return np.array([root(node) for node in range(num_nodes)], np.int64)
 
 
 def _ledger(table: pa.Table, reasons: Sequence[str | None]) -> pa.Table:

@@ -12,7 +12,7 @@ from aigc_pipeline.core.errors import DataError, SourceError
 from aigc_pipeline.core.samples import ROLES
 from aigc_pipeline.data.shards import read_shards, read_table
 from aigc_pipeline.modalities.image import ImageModality
-from aigc_pipeline.stages.clean import CleanConfig, clean, connected
+from aigc_pipeline.stages.clean import CleanConfig, clean
 from aigc_pipeline.stages.ingest import ingest, list_source
 from aigc_pipeline.stages.split import SplitConfig, split
 
@@ -131,10 +131,6 @@ def test_one_class_only_is_one_clear_message(folder, context):
 
     with pytest.raises(DataError, match="only the class 'cat'"):
         clean(context, CleanConfig(), take(folder, context))
-
-
-def test_connected_names_components_by_their_smallest_member():
-    assert connected(6, [(4, 2), (2, 5), (0, 1)]).tolist() == [0, 0, 2, 3, 2, 2]
 
 
 def test_attributes_travel_from_the_folder_to_the_role_files(folder, context):
