@@ -51,7 +51,7 @@ class ClassFolder(Member):
         return "image"
 
     def listing(self) -> Listing:
-        """Return a digest over names, sizes, modification times and attributes."""
+        """Return a digest over names, sizes, modification times, attributes, and what may not be read."""
         files = self._files()
         digest = hashlib.sha256()
         for file in files:
@@ -59,6 +59,8 @@ class ClassFolder(Member):
             digest.update(repr(line).encode())
             if file.attributes:
                 digest.update(repr(sorted(file.attributes.items())).encode())
+            if file.problem is None and not os.access(file.path, os.R_OK):  # no modification time tells a chmod
+                digest.update(b"may not be read")
         return Listing(len(files), digest.hexdigest(), str(self.path))
 
     def records(self) -> Iterator[RawSample]:

@@ -204,3 +204,11 @@ def test_empty_class_folders_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SourceError, match=r"\('cat'\) hold no file"):
         ClassFolder(path=tmp_path).listing()
+
+
+def test_a_file_that_may_be_read_at_last_changes_the_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "cat/a.png", "dog/b.png")
+    readable = ClassFolder(path=tmp_path).listing()
+    monkeypatch.setattr(os, "access", lambda file, mode: file.name != "b.png" and mode == os.R_OK)
+
+    assert ClassFolder(path=tmp_path).listing().digest != readable.digest
