@@ -20,7 +20,7 @@ from aigc_pipeline.stages.ingest import ingest, list_source
 
 _MAX_EXAMPLES = 20
 _MAX_VALUES = 8
-_NO_FACTS = {"sample_id", "uri", "sha256", "class_name", "given_role", "content"}
+_NO_FACTS = {"sample_id", "uri", "sha256", "class_name", "given_role", "attributes", "content"}
 
 
 def inspect_source(config: PipelineConfig, *, workspace: Path, reporter: ConsoleReporter) -> None:

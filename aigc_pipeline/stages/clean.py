@@ -70,10 +70,16 @@ def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDatase
         kept.select(columns).append_column("cluster", pa.array(clusters)).append_column("row", pa.array(kept_rows)),
     )
     write_table(context.out / "ledger.arrow", _ledger(facts, reasons))
+    classes = tuple(sorted(set(kept["class_name"].to_pylist())))
+    if lost := [name for name in raw.classes if name not in classes]:
+        refused = count_reasons(
+            [reason for reason, name in zip(reasons, facts["class_name"].to_pylist(), strict=True) if name in lost]
+        )
+        context.reporter.note(f"nothing is left of {', '.join(map(repr, lost))}: all samples were refused ({refused}).")
     return context.record(
         CleanDataset,
         modality=raw.modality,
-        classes=tuple(sorted(set(kept["class_name"].to_pylist()))),
+        classes=classes,
         num_in=len(table),
         num_kept=len(kept),
         rejected=count_reasons(reasons),

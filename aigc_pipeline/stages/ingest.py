@@ -1,5 +1,6 @@
 """Take every listed sample by content hash. Unreadable ones get a ledger row with a reason instead of failing the run."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ from aigc_pipeline.modalities import MODALITIES, Facts, Modality, Reject
 from aigc_pipeline.records import RawDataset, SourceListing
 from aigc_pipeline.sources import AnySource
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 _SHARD_ROWS = 4_096
 _SHARD_BYTES = 32 * 2**20  # a shard is in memory about five times while it is written
 
@@ -45,6 +46,9 @@ def list_source(config: IngestConfig) -> SourceListing:
 def ingest(context: Context, config: IngestConfig, listing: SourceListing) -> RawDataset:
     """Read, hash and fully decode every listed sample once.
 
+    The record's fingerprint is that of what was read: a source that was only copied, moved or touched is no new dataset,
+    and asks the test role no new question.
+
     Writes `raw-*.arrow` (readable samples with their content, facts and attributes as JSON, null where none) and `ledger.arrow` (one row per listed sample).
 
     Raises:
@@ -53,7 +57,8 @@ def ingest(context: Context, config: IngestConfig, listing: SourceListing) -> Ra
     modality = MODALITIES[listing.modality]
     ledger: list[dict[str, object]] = []
     quarantined: Counter[str] = Counter()
-    num_bytes, classes = 0, set()
+    num_bytes, content = 0, hashlib.sha256()
+    classes: set[str] = set()
     for index, chunk in enumerate(_chunks(config.source.records(), _SHARD_ROWS, _SHARD_BYTES)):
         rows = [_examine(sample, modality) for sample in chunk]
         good = [row for row in rows if row["reason"] is None]
@@ -66,11 +71,15 @@ def ingest(context: Context, config: IngestConfig, listing: SourceListing) -> Ra
                 num_bytes += len(row["content"])  # type: ignore[arg-type]
                 classes.add(str(row["class_name"]))
             ledger.append({key: row[key] for key in _LEDGER.names})
+            content.update(repr([row[key] for key in (*_LEDGER.names, "given_role", "attributes")]).encode())
         context.reporter.progress("ingest", len(ledger), listing.num_listed)
     write_table(context.out / "ledger.arrow", pa.Table.from_pylist(ledger, schema=_LEDGER))
     _refuse_ruin(config, listing, quarantined, ledger)
+    if quarantined:
+        context.reporter.note(_quarantine_note(quarantined, ledger, classes))
     return context.record(
         RawDataset,
+        fingerprint=digest_of([STAGE_VERSION, listing.modality, content.hexdigest()]),
         modality=listing.modality,
         source=listing.uri,
         classes=tuple(sorted(classes)),
@@ -150,11 +159,18 @@ def _chunks(samples: Iterable[RawSample], max_rows: int, max_bytes: int) -> Iter
         yield chunk
 
 
+def _quarantine_note(quarantined: Counter[str], ledger: list[dict[str, object]], classes: set[str]) -> str:
+    reasons = ", ".join(f"{reason} {number:,}" for reason, number in quarantined.most_common())
+    note = f"{quarantined.total():,} of {len(ledger):,} samples cannot be read and are left out ({reasons})"
+    lost = sorted({str(row["class_name"]) for row in ledger} - classes)
+    return note + (f"; nothing is left of {', '.join(map(repr, lost))}." if lost else ".")
+
+
 def _refuse_ruin(
     config: IngestConfig, listing: SourceListing, quarantined: Counter[str], ledger: list[dict[str, object]]
 ) -> None:
     bad = quarantined.total()
-    if bad and bad > config.max_quarantined_share * len(ledger):
+    if bad and (bad == len(ledger) or bad > config.max_quarantined_share * len(ledger)):
         example = next(row for row in ledger if row["reason"] is not None)
         msg = (
             f"{bad} of {len(ledger)} samples of {listing.uri} cannot be used ({dict(quarantined)}), for example "

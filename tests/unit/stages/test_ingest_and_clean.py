@@ -1,6 +1,7 @@
 """Bad input, stage by stage, on a real folder."""
 
 import io
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -146,3 +147,35 @@ def test_attributes_travel_from_the_folder_to_the_role_files(folder, context):
         "cat/0.png": '{"site": "north"}',
         "dog/5.png": '{"site": "south"}',
     }
+
+
+def test_a_copied_source_is_the_same_dataset_and_a_changed_label_is_not(folder, context, tmp_path):
+    first = take(folder, context)
+    shutil.copytree(folder, tmp_path / "elsewhere")  # other path, other modification times
+    copied = take(tmp_path / "elsewhere", context)
+    (folder / "cat" / "0.png").rename(folder / "dog" / "moved.png")
+    relabelled = take(folder, context)
+
+    assert copied.fingerprint == first.fingerprint
+    assert relabelled.fingerprint != first.fingerprint
+
+
+def test_a_source_without_a_usable_sample_is_refused_whatever_share_is_allowed(folder, context):
+    for file in folder.rglob("*.png"):
+        file.write_bytes(b"")
+
+    with pytest.raises(SourceError, match="12 of 12 samples"):
+        take(folder, context, max_quarantined_share=1)
+
+
+def test_classes_that_end_in_quarantine_or_are_refused_are_named(folder, context, recording_reporter):
+    for name in ("empty", "flat"):
+        (folder / name).mkdir()
+    (folder / "empty" / "0.png").write_bytes(b"")
+    Image.new("L", (16, 16), 7).save(folder / "flat" / "0.png")
+    clean(context, CleanConfig(), take(folder, context))
+
+    assert recording_reporter.notes == [
+        "1 of 14 samples cannot be read and are left out (zero_byte 1); nothing is left of 'empty'.",
+        "nothing is left of 'flat': all samples were refused ({'constant': 1}).",
+    ]
