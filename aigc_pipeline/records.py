@@ -91,7 +91,7 @@ class Embeddings(Record):
     """Accuracy of the referee on selection samples; None where the encoder has no class head."""
     trained_on: int
     refitted: bool
-    """False where an earlier encoder still serves because the dataset has hardly grown."""
+    """False where an earlier encoder still serves because the dataset has hardly changed."""
 
 
 class ClassPlan(BaseModel):
@@ -156,7 +156,7 @@ class Checkpoint(Record):
     conditions: tuple[Condition, ...] = ()
     """In the order of the networks' tables; empty where those count classes."""
     retrained: bool
-    """False where an earlier checkpoint still serves because the dataset has hardly grown."""
+    """False where an earlier checkpoint still serves because the dataset has hardly changed."""
 
 
 class TradePoint(BaseModel):

@@ -11,12 +11,12 @@ from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.loader import LabelledCells, load_cells
 from aigc_pipeline.data.shards import cells_from_numpy, write_table
 from aigc_pipeline.features import AnyEncoder, Classifier, FittedEncoder, RandomNetwork, load_fitted
-from aigc_pipeline.features.history import copy_ids, has_hardly_grown, write_ids
+from aigc_pipeline.features.history import copy_samples, has_hardly_changed, write_samples
 from aigc_pipeline.records import DatasetSplits, Embeddings
 from aigc_pipeline.training.devices import device_of
 from aigc_pipeline.training.loop import Hooks
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 _SETTINGS = "settings.txt"
 
 
@@ -30,7 +30,7 @@ class EmbedConfig(Settings):
     min_train: int = Field(default=100, ge=1)
     """Below this many training samples a random network stands in for the trained encoder, without a referee."""
     refit_after: float = Field(default=0.05, ge=0)
-    """Growth of the training role up to which the last encoder still serves."""
+    """Change of the training role (samples that came, went or got another label) up to which the last encoder still serves."""
 
 
 def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embeddings:
@@ -48,14 +48,15 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
         )
     encoder_settings: AnyEncoder = RandomNetwork() if small else config.encoder
     settings = f"{encoder_settings.model_dump_json()} {config.judge.model_dump_json()} {splits.spec} {splits.classes} {context.seed}"
-    previous = _reusable(context, config, settings, train.ids)
+    names = [splits.classes[label] for label in train.labels]
+    previous = _reusable(context, config, settings, train.ids, names)
     if previous is not None:
         encoder, judge = _load_both(context, previous, encoder_settings, config, splits, len(train), device)
-        copy_ids(context.files_of(previous), context.out)
+        copy_samples(context.files_of(previous), context.out)
     else:
         encoder = _fit(context, encoder_settings, "encoder", train, splits, device)
         judge = _fit(context, config.judge, "judge", train, splits, device)
-        write_ids(context.out, train.ids)
+        write_samples(context.out, train.ids, names)
     for name, fitted, member in (("encoder", encoder, encoder_settings), ("judge", judge, config.judge)):
         fitted.save(context.out / f"{name}.safetensors")
         (context.out / f"{name}.json").write_text(member.model_dump_json(indent=1))
@@ -74,11 +75,14 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
     )
 
 
-def _reusable(context: Context, config: EmbedConfig, settings: str, ids: list[str]) -> Embeddings | None:
+def _reusable(
+    context: Context, config: EmbedConfig, settings: str, ids: list[str], names: list[str]
+) -> Embeddings | None:
     previous = context.previous(Embeddings)
     if previous is None or (context.files_of(previous) / _SETTINGS).read_text() != settings:
         return None
-    return previous if has_hardly_grown(context.files_of(previous), ids, config.refit_after) else None
+    folder = context.files_of(previous)
+    return previous if has_hardly_changed(folder, ids, names, config.refit_after) else None
 
 
 def _fit(
@@ -115,7 +119,7 @@ def _load_both(
 ) -> tuple[FittedEncoder, FittedEncoder]:
     folder = context.files_of(previous)
     context.reporter.note(
-        f"the training role has hardly grown ({previous.trained_on} to {num_train}): the last encoder still serves."
+        f"the training role has hardly changed ({previous.trained_on} to {num_train}): the last encoder still serves."
     )
     both = ((encoder_settings, folder / "encoder.safetensors"), (config.judge, folder / "judge.safetensors"))
     first, second = (

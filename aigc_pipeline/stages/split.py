@@ -17,12 +17,12 @@ from aigc_pipeline.core.samples import ROLES, Role, refused_id
 from aigc_pipeline.core.seeding import coin
 from aigc_pipeline.core.strict import Settings, digest_of
 from aigc_pipeline.data.shards import read_shards, read_table, write_table
-from aigc_pipeline.features.history import copy_ids, has_hardly_grown, write_ids
+from aigc_pipeline.features.history import copy_samples, has_hardly_changed, write_samples
 from aigc_pipeline.modalities import MODALITIES, AnySpec
 from aigc_pipeline.modalities.contents import decode_rows
 from aigc_pipeline.records import CleanDataset, DatasetSplits, RawDataset
 
-STAGE_VERSION = 3
+STAGE_VERSION = 4
 _ASSIGNMENTS = "assignments.arrow"
 _SETTINGS = "settings.txt"
 _NEEDED: tuple[Role, ...] = ("train", "test")
@@ -45,7 +45,7 @@ class SplitConfig(Settings):
     max_test: int = Field(default=5_000, ge=1)
     """Cap of the above."""
     refit_after: float = Field(default=0.05, ge=0)
-    """Growth of the training role up to which the last spec still serves."""
+    """Change of the training role (samples that came, went or got another label) up to which the last spec still serves."""
     size: int | None = Field(default=None, ge=8, le=256)
     """Side of a sample; None lets the modality choose from the training role."""
     symmetries: tuple[str, ...] = ()
@@ -97,21 +97,20 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
 
 
 def _spec(context: Context, config: SplitConfig, cleaned: CleanDataset, train: pa.Table) -> AnySpec:
-    """Fit the spec on the training role, or keep the last one while that role has hardly grown.
+    """Fit the spec on the training role, or keep the last one while that role has hardly changed.
 
     A spec that moved with every new file would invalidate every checkpoint.
     """
-    ids, settings = (
-        train["sample_id"].to_pylist(),
-        f"{config.size} {config.symmetries} {config.keep_alpha} {cleaned.modality}",
-    )
+    ids, names = train["sample_id"].to_pylist(), train["class_name"].to_pylist()
+    settings = f"{config.size} {config.symmetries} {config.keep_alpha} {cleaned.modality}"
     (context.out / _SETTINGS).write_text(settings)
     if (previous := context.previous(DatasetSplits)) is not None:
         folder = context.files_of(previous)
-        if (folder / _SETTINGS).read_text() == settings and has_hardly_grown(folder, ids, config.refit_after):
-            copy_ids(folder, context.out)
+        unchanged = (folder / _SETTINGS).read_text() == settings
+        if unchanged and has_hardly_changed(folder, ids, names, config.refit_after):
+            copy_samples(folder, context.out)
             return previous.spec
-    write_ids(context.out, ids)
+    write_samples(context.out, ids, names)
     spec: AnySpec = MODALITIES[cleaned.modality].fit(
         train, size=config.size, symmetries=config.symmetries, keep_alpha=config.keep_alpha
     )

@@ -1,4 +1,4 @@
-"""Train the generator family's phases; resume after any kind of death; reuse the last checkpoint while little has grown."""
+"""Train the generator family's phases; resume after any kind of death; reuse the last checkpoint while little has changed."""
 
 import json
 
@@ -7,7 +7,7 @@ from pydantic import Field
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.strict import digest_of
-from aigc_pipeline.features.history import has_hardly_grown, write_ids
+from aigc_pipeline.features.history import has_hardly_changed, write_samples
 from aigc_pipeline.fitting.fit import fit
 from aigc_pipeline.fitting.peers import fit_together
 from aigc_pipeline.fitting.settings import FitSettings
@@ -16,7 +16,7 @@ from aigc_pipeline.generators import dump_generator
 from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, SynthesisPlan
 
-STAGE_VERSION = 8
+STAGE_VERSION = 9
 _SETTINGS = "settings.txt"
 
 
@@ -24,7 +24,7 @@ class TrainConfig(FitSettings):
     """What is trained, for how long, what chooses the weights, and when the last ones still serve."""
 
     retrain_after: float = Field(default=0.05, ge=0)
-    """Growth of the training role up to which the last checkpoint still serves."""
+    """Change of the training role (samples that came, went or got another label) up to which the last checkpoint still serves."""
 
     def recipe(self) -> Recipe:
         """Return what the plan must know."""
@@ -42,14 +42,15 @@ def train(
     """
     told = Told.read(context, splits, config.condition_on)
     ids, conditions = told.train.ids, told.conditions
+    names = [told.names[label] for label in told.train.labels]
     settings = f"{STAGE_VERSION} {config.what_shapes_the_weights()} {splits.spec.model_dump_json()} {splits.classes} {context.seed}"
-    if (previous := _reusable(context, config, settings, ids)) is not None:
+    if (previous := _reusable(context, config, settings, ids, names)) is not None:
         return previous
     run = fit_together if context.runtime.processes > 1 else fit
     outcome = run(context, config, planned, splits, embeddings)
     generator = dump_generator(config.generator)
     (context.out / "generator.json").write_text(json.dumps(generator, indent=1))
-    write_ids(context.out, ids)
+    write_samples(context.out, ids, names)
     (context.out / _SETTINGS).write_text(settings)
     sha256 = outcome.weights_sha256
     return context.record(
@@ -71,16 +72,18 @@ def train(
     )
 
 
-def _reusable(context: Context, config: TrainConfig, settings: str, ids: list[str]) -> Checkpoint | None:
-    """Return the last checkpoint where it still serves: same recipe, spec, classes and seed, hardly any growth."""
+def _reusable(
+    context: Context, config: TrainConfig, settings: str, ids: list[str], names: list[str]
+) -> Checkpoint | None:
+    """Return the last checkpoint where it still serves: same recipe, spec, classes and seed, hardly any change."""
     previous = context.previous(Checkpoint)
     if previous is None or (context.files_of(previous) / _SETTINGS).read_text() != settings:
         return None
     folder = context.files_of(previous)
-    if not has_hardly_grown(folder, ids, config.retrain_after):
+    if not has_hardly_changed(folder, ids, names, config.retrain_after):
         return None
     context.reporter.note(
-        f"the training role has hardly grown ({previous.trained_on} to {len(ids)}, under train.retrain_after = "
+        f"the training role has hardly changed ({previous.trained_on} to {len(ids)}, under train.retrain_after = "
         f"{config.retrain_after}): the last checkpoint still serves."
     )
     return previous.model_copy(update={"retrained": False})
