@@ -1,5 +1,6 @@
 """What travels from stage to stage. Each record checks its own invariant, so a wrong count cannot be handed on."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -396,3 +397,7 @@ class Manifest(Record):
     """Why this was published as it is, or why not."""
     sentence: str
     """The verdict in one sentence."""
+
+    def is_complete(self, workspace: Path) -> bool:
+        """Tell whether the version is still there: a removed one is published again."""
+        return self.directory is None or (workspace / self.directory).is_dir()

@@ -38,3 +38,8 @@ class Record(BaseModel):
                 f"damaged. Remove its folder {file.parent} and run again: the stage is then computed anew."
             )
             raise WorkspaceError(msg) from err
+
+    def is_complete(self, workspace: Path) -> bool:
+        """Tell whether what the record names outside its own directory is still there."""
+        del workspace
+        return True

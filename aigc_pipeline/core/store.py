@@ -48,9 +48,10 @@ class Store:
         return self.workspace / "stages" / stage / fingerprint
 
     def find(self, stage: str, fingerprint: str, record_type: type[R]) -> R | None:
-        """Return the record of a finished stage, or None where it has not finished."""
+        """Return the record of a finished stage, or None where it has not finished or what it names is gone."""
         file = self.directory(stage, fingerprint) / _RECORD
-        return record_type.load(file) if file.exists() else None
+        record = record_type.load(file) if file.exists() else None
+        return record if record is not None and record.is_complete(self.workspace) else None
 
     def previous(self, stage: str, record_type: type[R]) -> R | None:
         """Return the record that this stage committed last in this workspace, whatever its fingerprint."""

@@ -33,7 +33,7 @@ def seal(directory: Path, facts: Mapping[str, object]) -> None:
 def claim(built: Path, versions: Path) -> Path:
     """Move a built directory onto the next free number and return its place."""
     versions.mkdir(parents=True, exist_ok=True)
-    number = _highest(versions) + 1
+    number = _highest(versions) + 1  # a removed version's number is not given again
     while True:
         target = versions / f"v{number:04d}"
         try:
@@ -49,7 +49,7 @@ def claim(built: Path, versions: Path) -> Path:
 
 def find_published(versions: Path, fingerprint: str) -> Path | None:
     """Return the version that was published under this fingerprint: a run killed after claiming must not claim twice."""
-    for directory in sorted(versions.glob("v*")):
+    for directory in _published(versions):
         if json.loads((directory / VERSION_FILE).read_text())["fingerprint"] == fingerprint:
             return directory
     return None
@@ -70,13 +70,12 @@ def resolve(path: Path) -> Path:
         if (candidate / VERSION_FILE).exists():
             return candidate
     versions = path / "versions"
-    numbers = sorted(versions.glob("v*")) if versions.is_dir() else []
-    if not numbers:
+    published = _published(versions)
+    if not published:
         msg = f"there is no published version at {path}. Give a workspace or a version directory, or run `aigc run` first."
         raise PublishError(msg)
-    hint = path / _LATEST
-    named = versions / json.loads(hint.read_text())["version"] if hint.exists() else numbers[-1]
-    return named if named.exists() else numbers[-1]
+    named = _hinted(versions)
+    return named if named in published else published[-1]
 
 
 def verify(version: Path) -> None:
@@ -96,6 +95,22 @@ def verify(version: Path) -> None:
         raise PublishError(msg)
 
 
+def _published(versions: Path) -> list[Path]:
+    """Return the version directories by number. What else lies there (an archive, a copy under another name) is not ours."""
+    found = [each for each in versions.glob("v*") if each.name[1:].isdigit() and (each / VERSION_FILE).is_file()]
+    return sorted(found, key=_number)
+
+
+def _hinted(versions: Path) -> Path | None:
+    """Return the version that was published last, which may be gone."""
+    hint = versions.parent / _LATEST
+    return versions / json.loads(hint.read_text())["version"] if hint.exists() else None
+
+
 def _highest(versions: Path) -> int:
-    numbers = [int(directory.name[1:]) for directory in versions.glob("v*") if directory.name[1:].isdigit()]
-    return max(numbers, default=0)
+    known = [*_published(versions), *filter(None, [_hinted(versions)])]
+    return max(map(_number, known), default=0)
+
+
+def _number(version: Path) -> int:
+    return int(version.name[1:])

@@ -1,10 +1,13 @@
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from aigc_pipeline.core.errors import PublishError
+from aigc_pipeline.core.store import Store
 from aigc_pipeline.publishing.versions import claim, find_published, point_latest, resolve, seal, verify
+from aigc_pipeline.records import Manifest
 
 
 def build(folder, fingerprint="f"):
@@ -55,3 +58,42 @@ def test_a_workspace_means_its_latest_version_even_with_a_stale_hint(tmp_path):
 def test_no_version_says_what_to_do(tmp_path):
     with pytest.raises(PublishError, match="aigc run"):
         resolve(tmp_path)
+
+
+def test_archives_and_notes_beside_the_versions_are_left_alone(tmp_path):
+    place = claim(build(tmp_path / "built"), tmp_path / "versions")
+    (tmp_path / "versions" / "v0009.tar.gz").write_bytes(b"")
+    (tmp_path / "versions" / "v-notes").mkdir()
+
+    assert find_published(tmp_path / "versions", "g") is None
+    assert resolve(tmp_path) == place
+
+
+def test_version_10000_comes_after_9999(tmp_path):
+    for number in (9_999, 10_000):
+        build(tmp_path / "versions" / f"v{number}")
+
+    assert resolve(tmp_path).name == "v10000"
+
+
+def test_the_number_of_a_removed_version_is_not_given_again(tmp_path):
+    place = claim(build(tmp_path / "one"), tmp_path / "versions")
+    point_latest(tmp_path / "versions", place)
+    shutil.rmtree(place)
+
+    assert claim(build(tmp_path / "two"), tmp_path / "versions").name == "v0002"
+
+
+def test_a_manifest_whose_version_was_removed_does_not_answer(tmp_path):
+    store = Store(tmp_path)
+    manifest = Manifest(
+        fingerprint="f", path="stages/publish/f", created_by="publish@1", version="v0001", directory="versions/v0001",
+        table_sha256="0", num_real=1, num_synthetic=0, num_recommended=0, reason="", sentence="",
+    )  # fmt: skip
+    place = claim(build(tmp_path / "built"), tmp_path / "versions")
+    with store.open_partial("publish", "f"):
+        store.commit("publish", "f", manifest)
+
+    assert store.find("publish", "f", Manifest) == manifest
+    shutil.rmtree(place)
+    assert store.find("publish", "f", Manifest) is None
