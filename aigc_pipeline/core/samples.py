@@ -1,7 +1,7 @@
 """A sample before any modality has looked at it, and the least that every spec says about the samples it describes."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -58,6 +58,10 @@ def refused_id(uri: str, sha256: str) -> str:
     return content_sha256(f"{uri}\x1f{sha256}".encode())[:32]
 
 
-def synthetic_id(checkpoint_sha256: str, class_name: str, seed: int) -> str:
-    """Return the id of a synthetic sample: a pure function of generator, class and seed, so a re-run is idempotent."""
-    return hashlib.sha256(f"{checkpoint_sha256}:{class_name}:{seed}".encode()).hexdigest()[:32]
+def synthetic_id(checkpoint: str, class_name: str, seed: int, parent_ids: Sequence[str] = ()) -> str:
+    """Return the id of a synthetic sample: a pure function of what determines its content, so a re-run is idempotent.
+
+    Args:
+        checkpoint: the fingerprint of the generator: its weights, settings and spec.
+    """
+    return hashlib.sha256(":".join([checkpoint, class_name, str(seed), *parent_ids]).encode()).hexdigest()[:32]

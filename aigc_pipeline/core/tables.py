@@ -28,7 +28,7 @@ _IDENTITY = (
     Column(
         "sample_id",
         pa.string(),
-        "Real: first 32 hex digits of the content's sha256. Synthetic: hash of generator, class and seed.",
+        "Real: first 32 hex digits of the content's sha256. Synthetic: hash of checkpoint, class, seed and parents.",
     ),
     Column("label", pa.int64(), "Class index; `class_name` in the order of the file's `huggingface` metadata."),
     Column("class_name", pa.string(), "Class name."),

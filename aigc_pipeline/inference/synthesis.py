@@ -61,7 +61,7 @@ def synthesize(
             cells, _ = synthesizer.make(part)
         names = [opened.classes[order.label] for order in part]
         ids = [
-            synthetic_id(opened.checkpoint.weights_sha256, name, order.seed)
+            synthetic_id(opened.checkpoint.fingerprint, name, order.seed)
             for name, order in zip(names, part, strict=True)
         ]
         files = _write(modality.encode(cells, opened.spec), ids, out, modality.folder, modality.suffix)

@@ -16,7 +16,7 @@ from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Order, Synthesizer
 from aigc_pipeline.loading import open_synthesizer
 from aigc_pipeline.records import CandidateSet, Checkpoint, DatasetSplits, Judge, SynthesisPlan
 
-STAGE_VERSION = 5
+STAGE_VERSION = 6
 _SHARD_ROWS = 8 * CHUNK_SIZE
 _SAFETY_DEVIATIONS = 2.0
 
@@ -97,8 +97,8 @@ def _table(
     return pa.table(
         {
             "sample_id": [
-                synthetic_id(checkpoint.weights_sha256, name, order.seed)
-                for name, order in zip(names, orders, strict=True)
+                synthetic_id(checkpoint.fingerprint, name, order.seed, ids)
+                for name, order, ids in zip(names, orders, parents, strict=True)
             ],
             "label": pa.array([order.label for order in orders], pa.int64()),
             "class_name": names,
