@@ -2,8 +2,8 @@
 
 A stage works in `stages/<name>/<fingerprint>.partial`. Committing writes `record.json` last, syncs, and renames the
 directory to `<fingerprint>`; its existence therefore means that the stage is complete. A killed stage finds its own
-partial directory again, which is all that resuming needs. `LATEST` names the last committed fingerprint of a stage:
-history that growth-aware stages may read (assignments of old files, the checkpoint that still serves).
+partial directory again, which is all that resuming needs. `LATEST` names the committed fingerprints of a stage, the last
+one first: history that growth-aware stages may read (assignments of old files, the checkpoint that still serves).
 """
 
 import errno
@@ -21,6 +21,7 @@ from aigc_pipeline.core.records import Record
 
 R = TypeVar("R", bound=Record)
 _RECORD = "record.json"
+_LATEST = "LATEST"
 
 
 class Store:
@@ -55,8 +56,8 @@ class Store:
 
     def previous(self, stage: str, record_type: type[R]) -> R | None:
         """Return the record that this stage committed last in this workspace, whatever its fingerprint."""
-        latest = self.workspace / "stages" / stage / "LATEST"
-        return self.find(stage, latest.read_text().strip(), record_type) if latest.exists() else None
+        committed = self._committed(stage)
+        return self.find(stage, committed[0], record_type) if committed else None
 
     @contextmanager
     def open_partial(self, stage: str, fingerprint: str) -> Iterator[Path]:
@@ -80,11 +81,18 @@ class Store:
         for file in partial.rglob("*"):
             if file.is_file():
                 sync(file)
+        committed = [fingerprint, *(each for each in self._committed(stage) if each != fingerprint)]
+        write_atomically(final.parent / _LATEST, "\n".join(committed).encode())
         if final.exists():  # a forced re-run of a finished stage: the new one replaces it
             shutil.rmtree(final)
         partial.rename(final)
         sync(final.parent)
-        write_atomically(final.parent / "LATEST", fingerprint.encode())
+
+    def _committed(self, stage: str) -> list[str]:
+        """Return the fingerprints of a stage, the last one first. One that was named but never renamed is left out."""
+        latest = self.workspace / "stages" / stage / _LATEST
+        named = latest.read_text().split() if latest.exists() else []
+        return [each for each in named if self.directory(stage, each).exists()]
 
 
 @contextmanager

@@ -111,3 +111,20 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     with pytest.raises(OSError, match="No space left"):
         write_atomically(tmp_path / "state", b"new")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"state": b"old"}
+
+
+@pytest.mark.parametrize(("last_call", "latest"), [("rename", 1), ("sync", 2)])
+def test_what_was_committed_last_is_known_wherever_a_commit_is_cut_off(store, monkeypatch, last_call, latest):
+    commit(store, "aa", 1)
+
+    def killed(path: Path, *_target: Path) -> None:
+        if last_call == "rename" or path.is_dir():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.rename" if last_call == "rename" else "aigc_pipeline.core.store.sync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        commit(store, "bb", 2)
+
+    found = store.previous("think", Answer)
+    assert found is not None
+    assert found.value == latest
