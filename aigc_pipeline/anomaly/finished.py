@@ -46,7 +46,7 @@ def latest_run(place: Path, *, reporter: Reporter) -> FinishedRun:
     version = resolve(place)
     workspace = version.resolve().parents[1]
     config = load_config(file=version / "config.yaml")
-    context = Context(Store(workspace), config.seed, RuntimeConfig(), reporter)
+    context = Context(Store(workspace, read_only=True), config.seed, RuntimeConfig(), reporter)
     try:
         paths = {
             name: facts["path"] for name, facts in json.loads((version / "lineage.json").read_text())["records"].items()

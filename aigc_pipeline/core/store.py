@@ -27,13 +27,15 @@ _LATEST = "LATEST"
 class Store:
     """Finished and unfinished stages of one workspace."""
 
-    def __init__(self, workspace: Path) -> None:
-        """Open a workspace, creating its folder.
+    def __init__(self, workspace: Path, *, read_only: bool = False) -> None:
+        """Open a workspace, creating its folder unless it is only read.
 
         Raises:
             WorkspaceError: if the folder cannot be created or written.
         """
         self.workspace = workspace
+        if read_only:
+            return
         try:
             with translate_os_errors(workspace):
                 (workspace / "stages").mkdir(parents=True, exist_ok=True)

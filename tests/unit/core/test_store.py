@@ -128,3 +128,9 @@ def test_what_was_committed_last_is_known_wherever_a_commit_is_cut_off(store, mo
     found = store.previous("think", Answer)
     assert found is not None
     assert found.value == latest
+
+
+def test_a_workspace_that_is_only_read_is_not_written_to(tmp_path):
+    Store(tmp_path / "missing", read_only=True)
+
+    assert not list(tmp_path.iterdir())
