@@ -1,7 +1,7 @@
 """Give every sample a role for ever, fit the spec on the training role alone, and write cells.
 
-Old files never change role: earlier assignments are read back from this workspace's last split and only added to. New
-ones follow their duplicate cluster; clusters come largest first, then in hash order, to where their class needs them.
+Old files never change role: earlier assignments are read back from this workspace's last split and only added to. An old
+file that the source now gives another split is left out: it was trained on, or the test role was read with it. New ones follow their duplicate cluster; clusters come largest first, then in hash order, to where their class needs them.
 """
 
 from collections import Counter, defaultdict
@@ -22,7 +22,7 @@ from aigc_pipeline.modalities import MODALITIES, AnySpec
 from aigc_pipeline.modalities.contents import decode_rows
 from aigc_pipeline.records import CleanDataset, DatasetSplits, RawDataset
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 _ASSIGNMENTS = "assignments.arrow"
 _SETTINGS = "settings.txt"
 _NEEDED: tuple[Role, ...] = ("train", "test")
@@ -65,6 +65,11 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
     kept = read_table(context.files_of(cleaned) / "kept.arrow")
     known = _known_roles(context)
     roles, leaked = assign_roles(kept, known, config)
+    if moved := moved_rows(kept, known):
+        context.reporter.note(
+            f"{len(moved):,} samples lie in another split folder than the role they have had in this workspace, and are left "
+            "out. A new workspace (--workspace) takes the folders as they are."
+        )
     _refuse_missing_classes(kept, roles, cleaned.classes)
     table, rows = read_shards(context.files_of(raw), "raw"), kept["row"].to_numpy()
     facts = table.drop_columns(["content"]).take(kept["row"])
@@ -118,7 +123,7 @@ def _spec(context: Context, config: SplitConfig, cleaned: CleanDataset, train: p
 
 
 def assign_roles(kept: pa.Table, known: Mapping[str, Role], config: SplitConfig) -> tuple[list[Role | None], list[int]]:
-    """Return a role per row and the rows that had to be left out because their cluster already spans two roles.
+    """Return a role per row and the rows that had to be left out: their cluster spans two roles, or their role would change.
 
     Args:
         kept: columns `sha256`, `class_name`, `given_role`, `cluster`.
@@ -131,11 +136,14 @@ def assign_roles(kept: pa.Table, known: Mapping[str, Role], config: SplitConfig)
         members[cluster].append(row)
     roles: list[Role | None] = [None] * len(contents)
     leaked: list[int] = []
+    moved = moved_rows(kept, known)
     for rows in members.values():
         fixed = {row: known.get(contents[row]) or given[row] for row in rows}
         present = {role for role in fixed.values() if role}
         for row in rows:
-            if len(present) == 1:
+            if row in moved:
+                leaked.append(row)
+            elif len(present) == 1:
                 roles[row] = next(iter(present))
             elif fixed[row] and (contents[row] in known or fixed[row] == _strictest(present)):
                 roles[row] = fixed[row]
@@ -143,6 +151,12 @@ def assign_roles(kept: pa.Table, known: Mapping[str, Role], config: SplitConfig)
                 leaked.append(row)
     _fill(roles, leaked, members, contents, classes, given, config)
     return roles, sorted(leaked)
+
+
+def moved_rows(kept: pa.Table, known: Mapping[str, Role]) -> set[int]:
+    """Return the rows to which the source gives another role than they had before; see `assign_roles`."""
+    contents, given = kept["sha256"].to_pylist(), kept["given_role"].to_pylist()
+    return {row for row, role in enumerate(given) if role and known.get(contents[row], role) != role}
 
 
 def _fill(

@@ -114,3 +114,12 @@ def test_a_tiny_class_is_trained_on_first_and_tested_second(n):
     roles, _ = assign_roles(make_kept(n, classes=1), {}, CONFIG)
 
     assert {"train", "test"} <= set(roles)
+
+
+def test_an_old_sample_that_is_given_another_role_is_left_out_and_the_others_stay():
+    known = {"hash-0": "train", "hash-1": "test", "hash-2": "test"}
+    kept = make_kept(5, given=["test", "test", None, "test", None], clusters=[0, 1, 2, 3, 0])
+    roles, leaked = assign_roles(kept, known, CONFIG)  # type: ignore[arg-type]
+
+    assert leaked == [0]
+    assert roles == [None, "test", "test", "test", "train"]
