@@ -114,7 +114,7 @@ CANDIDATES: tuple[Column, ...] = (
     Column(
         "nearest_earlier_distance",
         pa.float32(),
-        "Distance to the nearest earlier candidate of its class; 1e9 for the first.",
+        "Distance to the nearest earlier candidate of its class; null for the first.",
         nullable=True,
     ),
     Column(

@@ -17,12 +17,16 @@ class Distinct(Member):
     kind: Literal["distinct"] = "distinct"
 
     def judge(self, table: pa.Table) -> Mask:
-        """Read `nearest_earlier_distance` and `distinct_threshold`."""
-        return np.asarray(table["nearest_earlier_distance"].to_numpy() > table["distinct_threshold"].to_numpy())
+        """Read `nearest_earlier_distance` and `distinct_threshold`; the first of a class, where it is null, passes."""
+        distance = table["nearest_earlier_distance"].to_numpy()
+        return np.asarray(np.isnan(distance) | (distance > table["distinct_threshold"].to_numpy()))
 
     def explain(self, row: Mapping[str, object]) -> str:
-        """Name distance and limit."""
+        """Name distance and limit, or that nothing came before."""
+        distance = show(row["nearest_earlier_distance"])
+        if distance == show(None):
+            return f"its nearest_earlier_distance is {distance}: it is the first candidate of its class, and passes"
         return (
-            f"nearest_earlier_distance {show(row['nearest_earlier_distance'])} must be over "
+            f"nearest_earlier_distance {distance} must be over "
             f"{show(row['distinct_threshold'])}, the nearest that training samples come to one another"
         )

@@ -20,7 +20,6 @@ from aigc_pipeline.scorers.label_agreement import Referee
 from aigc_pipeline.scorers.nearest_train import NearestTrain
 
 SCORERS: tuple[Scorer, ...] = (Discriminator(), Critic(), Referee(), InDistribution(), NearestTrain())
-_FAR = np.float32(1e9)
 
 
 @dataclass(frozen=True)
@@ -70,14 +69,17 @@ def score_batch(batch: ScoringBatch, state: JudgeState, reference: TrainReferenc
 
 
 def add_set_columns(table: pa.Table, cells: pa.Array, spec: SampleSpec, state: JudgeState) -> pa.Table:
-    """Add what depends on the whole set in index order: distance to the nearest earlier candidate of the class."""
+    """Add what depends on the whole set in index order: distance to the nearest earlier candidate of the class.
+
+    It is null for the first of a class, which has none.
+    """
     labels = table["label"].to_numpy()
-    distance = np.full(len(table), _FAR, np.float32)
+    distance = np.full(len(table), np.inf, np.float32)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        distance[rows] = np.minimum(nearest_earlier(view_blocks(cells.take(pa.array(rows)), spec)), _FAR)
+        distance[rows] = nearest_earlier(view_blocks(cells.take(pa.array(rows)), spec))
     return (
-        table.append_column("nearest_earlier_distance", pa.array(distance))
+        table.append_column("nearest_earlier_distance", pa.array(distance, mask=np.isinf(distance)))
         .append_column("distinct_threshold", pa.array(np.full(len(table), state.distinct_threshold, np.float32)))
         .append_column("class_have", pa.array(state.class_have[labels]))
     )

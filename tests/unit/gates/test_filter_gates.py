@@ -63,8 +63,8 @@ def test_a_distance_of_exactly_the_threshold_is_a_copy():
     assert NotMemorised().judge(table).tolist() == [False, False, True]
 
 
-def test_a_repeat_of_an_earlier_candidate_is_refused():
-    assert Distinct().judge(make_scored(2, nearest_earlier_distance=[1e9, 0.0])).tolist() == [True, False]
+def test_a_repeat_of_an_earlier_candidate_is_refused_and_the_first_of_a_class_passes():
+    assert Distinct().judge(make_scored(3, nearest_earlier_distance=[None, 0.1, 0.2])).tolist() == [True, False, True]
 
 
 def test_min_p_real_keeps_rows_at_exactly_the_threshold():
