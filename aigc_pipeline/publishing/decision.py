@@ -25,7 +25,8 @@ class Decision:
 def decide(when: When, judge: Judge, report: EvalReport, filtered: FilteredSet) -> Decision:
     """Decide; see `PublishConfig.when` for what each word means."""
     verdict = report.verdict
-    sentence = verdict.sentence if verdict else "No candidate was accepted, so there was nothing to test."
+    untested = "No candidate was accepted" if filtered.shortfall else "The plan wants no synthetic sample"
+    sentence = verdict.sentence if verdict else f"{untested}, so there was nothing to test."
     weight = verdict.loss_weight if verdict else 1.0
     helps = verdict is not None and verdict.outcome == "helps"
     obstacle = obstacle_to_publishing(judge, report, filtered)

@@ -118,7 +118,9 @@ def _of_judgement(content: ReportContent) -> Iterator[Caution]:
 
 def _of_filter(content: ReportContent) -> Iterator[Caution]:
     judge, filtered = content.judge, content.filtered
-    if not filtered.num_in:
+    if not any(content.plan.want().values()):
+        yield Caution(False, "The plan wants no synthetic sample.")
+    elif not filtered.num_in:
         yield Caution(True, "No candidate was synthesized.")
     elif not filtered.num_kept:
         yield Caution(True, f"None of {filtered.num_in:,} candidates was accepted.")

@@ -58,6 +58,15 @@ def test_obstacles_publish_no_synthetic_row_and_say_why(kwargs, said):
     assert said in decision.reason
 
 
+@pytest.mark.parametrize(
+    ("shortfall", "said"), [({"cat": 4}, "No candidate was accepted"), ({}, "The plan wants no synthetic sample")]
+)
+def test_without_a_verdict_the_sentence_says_why(shortfall, said):
+    decision = decide("unless_harmful", *evidence(None, num_kept=0, shortfall=shortfall))
+
+    assert decision.sentence == f"{said}, so there was nothing to test."
+
+
 @pytest.mark.parametrize(("mix", "publishes"), [("classic", True), ("both", False), ("generated", False)])
 @pytest.mark.parametrize("obstacle", [{"memorised": True}, {"complaints": ("AUC too high",)}])
 def test_what_speaks_against_generated_rows_says_nothing_against_varied_ones(mix, publishes, obstacle):

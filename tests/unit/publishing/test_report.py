@@ -197,6 +197,19 @@ def test_nothing_accepted_is_a_warning_and_leaves_the_rejected_to_see(make_conte
     assert "candidate-3" in text
 
 
+def test_nothing_wanted_is_no_failure_of_the_candidates_that_were_made_to_measure(make_content: ContentFactory) -> None:
+    content = make_content(reasons=["class_quota"] * 4)
+    plan = content.plan.model_copy(
+        update={"classes": tuple(each.model_copy(update={"want": 0}) for each in content.plan.classes)}
+    )
+    filtered = content.filtered.model_copy(update={"shortfall": {}})
+
+    text = _page(replace(content, plan=plan, filtered=filtered)).text
+
+    assert "The plan wants no synthetic sample." in text
+    assert "None of" not in text
+
+
 def test_fidelity_is_named_by_its_encoder_and_never_fid(make_content: ContentFactory) -> None:
     text = _page(make_content()).text
 
