@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aigc_pipeline.core.errors import WorkspaceError
 from aigc_pipeline.core.samples import content_sha256
 
 FloatArray = NDArray[np.float32]
+_ANEW = "Remove the folder {folder} and run `aigc run` again with the same settings: the judge is then fitted anew."
 Columns = Mapping[str, NDArray[np.generic] | list[str]]
 
 
@@ -90,9 +93,23 @@ class JudgeState:
 
     @classmethod
     def load(cls, file: Path) -> "JudgeState":
-        """Read a state back."""
-        with np.load(file, allow_pickle=False) as arrays:
-            values = {name: arrays[name] if arrays[name].ndim else arrays[name].item() for name in arrays.files}
+        """Read a state back.
+
+        Raises:
+            WorkspaceError: if the file holds other fields or is damaged; says how to get a new one.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                values = {name: arrays[name] if arrays[name].ndim else arrays[name].item() for name in arrays.files}
+        except (OSError, EOFError, ValueError, BadZipFile) as err:
+            msg = f"cannot read the judge in {file}: {err}. {_ANEW.format(folder=file.parent)}"
+            raise WorkspaceError(msg) from err
+        if differing := sorted({field.name for field in fields(cls)} ^ set(values)):
+            msg = (
+                f"the judge in {file} was fitted by another version of aigc: {', '.join(differing)} are fields of one "
+                f"version alone. {_ANEW.format(folder=file.parent)}"
+            )
+            raise WorkspaceError(msg)
         return cls(**values)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from aigc_pipeline.core.errors import WorkspaceError
 from aigc_pipeline.scorers.base import JudgeState, ScoringBatch, TrainReference
 from aigc_pipeline.scorers.critic import Critic
 from aigc_pipeline.scorers.in_distribution import InDistribution, conformal_p, outlyingness
@@ -143,3 +144,21 @@ def test_a_state_read_back_is_the_state_that_was_written(tmp_path):
 
     for name, value in vars(state).items():
         assert np.array_equal(getattr(loaded, name), value), name
+
+
+def test_a_judge_of_another_version_is_refused_with_the_remedy(tmp_path):
+    make_state().save(tmp_path / "judge.npz")
+    with np.load(tmp_path / "judge.npz") as arrays:
+        older = {name: arrays[name] for name in arrays.files if name != "is_varied"} | {"scale": np.zeros(1)}
+    np.savez(tmp_path / "judge.npz", **older)
+
+    with pytest.raises(WorkspaceError, match=r"another version of aigc: is_varied, scale .*run `aigc run` again"):
+        JudgeState.load(tmp_path / "judge.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"no archive"])
+def test_a_damaged_judge_is_refused_with_the_remedy(tmp_path, content):
+    (tmp_path / "judge.npz").write_bytes(content)
+
+    with pytest.raises(WorkspaceError, match=r"cannot read the judge in .*run `aigc run` again"):
+        JudgeState.load(tmp_path / "judge.npz")
