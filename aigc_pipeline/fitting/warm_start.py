@@ -4,9 +4,7 @@ A name is a class, or what `Conditions.names` calls a condition. With the mean r
 begin alike and training needs longer than from scratch.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -14,9 +12,7 @@ from torch import Tensor
 
 from aigc_pipeline.core.errors import CheckpointError
 from aigc_pipeline.generators.base import Generator
-from aigc_pipeline.generators.conditions import Conditions
 from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS, WarmStart
-from aigc_pipeline.records import Condition
 from aigc_pipeline.training.loop import Networks
 
 CLASS_TABLES = ("embed.weight", "project.weight")
@@ -34,13 +30,12 @@ def start_warm(networks: Networks, settings: WarmStart, generator: Generator, na
     Raises:
         CheckpointError: if the checkpoint is of another family, or one of its networks has another shape.
     """
-    folder = settings.path.expanduser()
-    record = json.loads((folder / "record.json").read_text())
+    folder, record = settings.path.expanduser(), settings.record()
     if record["family"] != generator.kind:
         msg = f"the warm start {folder} is a checkpoint of '{record['family']}', not of '{generator.kind}'. Choose that family, or start cold."
         raise CheckpointError(msg)
     stored = load_tensors((folder / CHECKPOINT_WEIGHTS).read_bytes())
-    known = _names_of(record)
+    known = settings.classes
     for name, module in networks.items():
         for key, value in module.state_dict().items():
             source = stored.get(f"{name}.{key}")
@@ -55,15 +50,6 @@ def start_warm(networks: Networks, settings: WarmStart, generator: Generator, na
                 raise CheckpointError(msg)
             value.copy_(source)
     return f"warm start from {record['samples_seen']:,} samples of {folder.name[:12]}: {_shared(known, names)}"
-
-
-def _names_of(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of a checkpoint's rows; those of a conditioned one are conditions."""
-    classes = tuple(record["classes"])
-    if not record.get("conditions"):
-        return classes
-    rows = tuple(Condition.model_validate(each) for each in record["conditions"])
-    return Conditions(tuple(record["condition_on"]), rows).names(classes)
 
 
 def _by_name(source: Tensor, fresh: Tensor, known: Sequence[str], names: Sequence[str]) -> Tensor:

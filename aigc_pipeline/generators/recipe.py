@@ -1,15 +1,18 @@
 """What is trained, for how long and from where: the part of the training settings that the plan must know too."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from aigc_pipeline.core.samples import content_sha256
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.generators import AnyGenerator
+from aigc_pipeline.generators.conditions import Conditions
 from aigc_pipeline.generators.flow_matching import FlowMatching
+from aigc_pipeline.records import Condition
 
 MIN_SAMPLES, MAX_SAMPLES = 500_000, 20_000_000
 SAMPLES_PER_TRAIN_SAMPLE = 1_000
@@ -27,7 +30,7 @@ class WarmStart(Settings):
     frozen: tuple[Annotated[str, Field(pattern=r"^[a-z_]+(\.[A-Za-z0-9_]+)*$")], ...] = ()
     """Beginnings of parameter names that do not move: `discriminator.downs.0`."""
     classes: tuple[str, ...] = ()
-    """The classes it was trained on; filled in."""
+    """What its class tables have rows for: classes, or where it was told attributes, conditions; filled in."""
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """Digest of the weights; checked if given, filled in if not, so that other weights are another fingerprint."""
 
@@ -42,10 +45,32 @@ class WarmStart(Settings):
         if self.sha256 not in {"", found}:
             msg = f"{file} has sha256 {found}, not {self.sha256}: it is another checkpoint. Correct `sha256`."
             raise ValueError(msg)
-        record = json.loads((self.path.expanduser() / "record.json").read_text())
         object.__setattr__(self, "sha256", found)  # frozen, but not before validation ends
-        object.__setattr__(self, "classes", tuple(record["classes"]))
+        object.__setattr__(self, "classes", row_names(self.record()))
         return self
+
+    def record(self) -> Mapping[str, Any]:
+        """Return what the checkpoint's `record.json` says.
+
+        Raises:
+            ValueError: if it cannot be read.
+        """
+        file = self.path.expanduser() / "record.json"
+        try:
+            record: Mapping[str, Any] = json.loads(file.read_text())
+        except (OSError, ValueError) as err:
+            msg = f"cannot read {file}: {err}. Name the folder of a finished train stage."
+            raise ValueError(msg) from err
+        return record
+
+
+def row_names(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the rows of a checkpoint's class tables; those of a conditioned one are conditions."""
+    classes = tuple(record["classes"])
+    if not record.get("conditions"):
+        return classes
+    rows = tuple(Condition.model_validate(each) for each in record["conditions"])
+    return Conditions(tuple(record["condition_on"]), rows).names(classes)
 
 
 class Recipe(Settings):
@@ -64,7 +89,10 @@ class Recipe(Settings):
     """Weights to start from; None starts from random ones."""
 
     def knows(self, class_name: str) -> bool:
-        """Tell whether the weights to start from were trained on a class of this name."""
+        """Tell whether the weights to start from have a row for this class, told without attributes.
+
+        A class too small for a generator of its own is told so, whatever `condition_on` says.
+        """
         return self.warm_start is not None and class_name in self.warm_start.classes
 
 

@@ -8,7 +8,7 @@ from aigc_pipeline.core.errors import CheckpointError
 from aigc_pipeline.fitting import warm_start
 from aigc_pipeline.fitting.warm_start import start_warm
 from aigc_pipeline.generators import DCGAN, R3GAN, FlowMatching
-from aigc_pipeline.generators.recipe import WarmStart
+from aigc_pipeline.generators.recipe import Recipe, WarmStart
 from aigc_pipeline.generators.weights import save_networks
 from aigc_pipeline.modalities import ImageSpec
 
@@ -77,6 +77,20 @@ def test_rows_of_a_conditioned_donor_go_by_the_names_of_its_conditions(tmp_path)
     assert "2 of 3 classes known, new: dog" in said
 
 
+def test_a_class_that_the_donor_was_told_with_attributes_alone_is_not_known(tmp_path):
+    conditions = [
+        {"class_counts": [30, 0], "attributes": {}},
+        {"class_counts": [0, 30], "attributes": {"site": "n"}},
+    ]
+    networks = R3GAN().networks(SPEC, 2, seed=1)
+    lay_down(tmp_path, networks, classes=["cat", "dog"], condition_on=["class", "site"], conditions=conditions)
+
+    recipe = Recipe(generator=R3GAN(), warm_start=WarmStart(path=tmp_path))
+
+    assert recipe.knows("cat")
+    assert not recipe.knows("dog")
+
+
 def test_stored_rows_move_to_the_device_of_the_networks(donor, monkeypatch):
     folder, _ = donor
     networks = {name: module.to("meta") for name, module in R3GAN().networks(SPEC, 2, seed=2).items()}
@@ -107,3 +121,6 @@ def test_settings_record_the_weights_they_name_and_refuse_others(donor):
         WarmStart(path=folder, sha256="0" * 64)
     with pytest.raises(ValidationError, match="Name the folder of a finished train stage"):
         WarmStart(path=folder / "nowhere")
+    (folder / "record.json").unlink()
+    with pytest.raises(ValidationError, match=r"cannot read .*record\.json"):
+        WarmStart(path=folder)
