@@ -112,6 +112,7 @@ def _prepare(
     raw = run(ingest, config.ingest, list_source(config.ingest))
     cleaned = run(clean, config.clean, raw)
     splits = run(split, config.split, raw, cleaned)
+    config.filter.refuse_unknown_classes(splits.classes)  # calibrate would learn it only after the training
     return raw, cleaned, splits, run(plan, config.plan, config.train.recipe(), splits)
 
 

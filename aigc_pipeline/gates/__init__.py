@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.gates.base import FilterGate, Gate, Mask
 from aigc_pipeline.gates.class_quota import ClassQuota
@@ -78,6 +79,30 @@ class FilterPolicy(Settings):
             )
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        number = sum(isinstance(gate, RejectionSampling) for gate in self.gates)
+        if number > 1:
+            msg = f"filter.gates lists rejection_sampling {number} times, and calibration freezes one budget. List it once."
+            raise ValueError(msg)
+        return self
+
+    @property
+    def rejection(self) -> RejectionSampling | None:
+        """The gate that keeps a budget, if it is listed."""
+        return next((gate for gate in self.gates if isinstance(gate, RejectionSampling)), None)
+
+    def refuse_unknown_classes(self, classes: Sequence[str]) -> None:
+        """Check the names in class budgets.
+
+        Raises:
+            ConfigError: if one is no class of the dataset.
+        """
+        named = self.rejection.class_keep_share if self.rejection is not None else ()
+        if unknown := sorted(set(named) - set(classes)):
+            msg = f"filter.gates: class_keep_share names the classes {unknown}; the dataset has {sorted(classes)}."
+            raise ConfigError(msg)
 
     def before_rejection(self) -> tuple[AnyFilterGate, ...]:
         """Return the gates that come before rejection sampling: its budget refers to their survivors."""

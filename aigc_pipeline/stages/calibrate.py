@@ -8,9 +8,8 @@ ratio's normalization, the acceptance constant of the budget, and the acceptance
 from dataclasses import replace
 
 from aigc_pipeline.core.context import Context
-from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.data.loader import load_cells
-from aigc_pipeline.gates import FilterPolicy, RejectionSampling
+from aigc_pipeline.gates import FilterPolicy
 from aigc_pipeline.judging.fitting import Fitting
 from aigc_pipeline.judging.settings import JudgeSettings
 from aigc_pipeline.loading import open_bench, open_synthesizer
@@ -36,15 +35,8 @@ def calibrate(
     embeddings: Embeddings,
     checkpoint: Checkpoint,
 ) -> Judge:
-    """Fit, check and freeze the judge; writes `judge.npz`.
-
-    Raises:
-        ConfigError: if a class budget names an unknown class.
-    """
-    rejection = next((gate for gate in policy.gates if isinstance(gate, RejectionSampling)), None)
-    if rejection and (unknown := sorted(set(rejection.class_keep_share) - set(splits.classes))):
-        msg = f"filter.gates: class_keep_share names the classes {unknown}; the dataset has {sorted(splits.classes)}."
-        raise ConfigError(msg)
+    """Fit, check and freeze the judge; writes `judge.npz`."""
+    rejection = policy.rejection
     roles = {role: load_cells(context.files_of(splits) / f"{role}.arrow") for role in ("calibration", "selection")}
     synthesizer = open_synthesizer(context, planned, splits, checkpoint)
     bench = open_bench(context, splits, embeddings, synthesizer)

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aigc_pipeline import read_manifest
+from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.tables import CANDIDATES, LEDGER, METADATA
 from aigc_pipeline.data.shards import read_table
 from aigc_pipeline.publishing.versions import resolve, verify
@@ -171,6 +172,15 @@ def test_two_samples_a_class_hold_none_back_and_still_make_a_version(tmp_path):
     manifest = run(fast_config("mixture", *SMALLEST), tmp_path)
 
     assert manifest.num_real == 6
+
+
+def test_a_budget_for_an_unknown_class_is_refused_before_anything_is_trained(tmp_path, recording_reporter):
+    gates = "filter.gates=[{kind: rejection_sampling, class_keep_share: {nobody: 0.5}}]"
+
+    with pytest.raises(ConfigError, match="nobody"):
+        run(fast_config("mixture", *SMALLEST, gates), tmp_path, recording_reporter)
+
+    assert [name for name, event in recording_reporter.stages if event == "started"] == ["ingest", "clean", "split"]
 
 
 def test_a_plan_that_wants_nothing_makes_a_version_of_the_real_samples(tmp_path):

@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.seeding import coin
 from aigc_pipeline.gates import (
     ClassQuota,
@@ -148,3 +149,11 @@ def test_of_a_leak_the_copy_in_the_stricter_split_stays():
     table = make_listed(sha256=["a", "a", "b"], given_role=pa.array([None, "test", None], pa.string()))
 
     assert Leakage().judge(table).tolist() == [False, True, True]
+
+
+def test_a_budget_for_a_class_that_there_is_not_is_refused():
+    policy = FilterPolicy(gates=(RejectionSampling(class_keep_share={"cot": 0.5}),))
+    policy.refuse_unknown_classes(["cot", "dog"])
+
+    with pytest.raises(ConfigError, match=r"class_keep_share names the classes \['cot'\].*\['cat', 'dog'\]"):
+        policy.refuse_unknown_classes(["dog", "cat"])
