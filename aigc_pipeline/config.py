@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.strict import Member, Settings
-from aigc_pipeline.features import AnyEncoder
+from aigc_pipeline.features import AnyEncoder, Classifier
 from aigc_pipeline.gates import AnyCleaningGate, AnyFilterGate
 from aigc_pipeline.generators import AnyGenerator, Generator
 from aigc_pipeline.stages.calibrate import CalibrateConfig
@@ -74,6 +74,16 @@ class PipelineConfig(Settings):
                     f"These fit: {', '.join(fitting)}."
                 )
                 raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _a_probe_can_gain(self) -> Self:
+        if self.evaluate.network == "linear_probe" and isinstance(self.embed.judge, Classifier):
+            msg = (
+                "evaluate.network is 'linear_probe', but embed.judge is 'classifier', which is trained with the same "
+                "labels, so that a probe on it could not gain. Use embed.judge.kind=random_network."
+            )
+            raise ValueError(msg)
         return self
 
     def _members(self) -> Iterable[tuple[str, object, Member | Generator]]:
@@ -223,7 +233,8 @@ def _written_path(location: Iterable[object], tree: object) -> str:
     """Return a dotted path as a person writes it: without the tag that pydantic puts in where a union's member begins."""
     names = []
     for part in location:
-        if isinstance(tree, Mapping) and part not in tree and part in (tree.get("kind"), "installed"):
+        settings = tree if isinstance(tree, Mapping) else {}
+        if part not in settings and part in (settings.get("kind"), "installed"):
             continue
         names.append(str(part))
         if isinstance(tree, Mapping):

@@ -8,9 +8,14 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """Frozen settings. An unknown key is an error that lists the offending path; attribute docstrings become descriptions."""
+    """Frozen settings of finite numbers. An unknown key is an error that lists the offending path.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    Attribute docstrings become descriptions.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
     def digest(self) -> str:
         """Return the sha256 of the canonical JSON of these settings: what enters a fingerprint."""

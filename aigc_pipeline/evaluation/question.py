@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.samples import Mix
 from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.data.loader import LabelledCells
@@ -275,14 +274,7 @@ class Question:
         """Return what makes a fresh downstream network."""
         kind, material = self.settings.network, self.material
         if kind == "linear_probe":
-            encoder = material.judge_encoder
-            if encoder.has_head:
-                msg = (
-                    f"evaluate.network is 'linear_probe', but the judge encoder '{encoder.kind}' was trained with the "
-                    "same labels, so that a probe on it could not gain. Use embed.judge.kind=random_network."
-                )
-                raise ConfigError(msg)
-            return lambda: encoder.linear_probe(material.num_classes)
+            return lambda: material.judge_encoder.linear_probe(material.num_classes)
         spec, on_gpu = material.splits.spec, device_of(material.context.runtime).type == "cuda"
         is_large = kind == "large" or (kind == "auto" and on_gpu)
         return lambda: modality_of(spec).network(spec, material.num_classes, is_large=is_large)

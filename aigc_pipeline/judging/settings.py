@@ -1,6 +1,8 @@
 """How the judge is fitted, and how bad it may be before it is no longer trusted."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.scorers.calibrators import AnyCalibrator, Platt
@@ -36,6 +38,13 @@ class JudgeSettings(Settings):
     """Smallest effective sample size of the ratio, as a share of the fakes."""
     max_excess_ece: float = Field(default=0.05, gt=0)
     """Largest calibration error beyond chance, in probability."""
+
+    @model_validator(mode="after")
+    def _auc_has_room(self) -> Self:
+        if self.min_auc >= self.max_auc:
+            msg = f"min_auc is {self.min_auc:g} and max_auc {self.max_auc:g}: no critic lies between. min_auc must be lower"
+            raise ValueError(msg)
+        return self
 
     def limits(self) -> Limits:
         """Return what still counts as healthy."""

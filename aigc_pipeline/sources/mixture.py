@@ -1,7 +1,7 @@
 """Points of a 2-D Gaussian mixture, one isotropic Gaussian a class on a circle. Density, and so every verdict, is known."""
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ class Mixture(Member):
     handles: ClassVar[frozenset[str] | None] = frozenset({"vector"})
 
     kind: Literal["mixture"] = "mixture"
-    counts: tuple[int, ...] = (300, 300, 60)
+    counts: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(300, 300, 60), min_length=1)
     """Points per class in the training pool."""
     test_per_class: int = Field(default=0, ge=0)
     """Points per class that the source itself declares as test; 0 leaves the test split to the pipeline."""

@@ -5,7 +5,7 @@ verdict. Baseline, mix, dose, weight and classes are fixed before, on the select
 """
 
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -37,6 +37,8 @@ from aigc_pipeline.records import (
 )
 
 STAGE_VERSION = 5
+Dose = Annotated[float, Field(gt=0, lt=1)]
+LossWeight = Annotated[float, Field(gt=0, le=1)]
 
 
 class EvaluateConfig(Settings):
@@ -53,13 +55,13 @@ class EvaluateConfig(Settings):
     """The downstream model. `small` and `large` start from scratch; `auto` takes the large one on a GPU.
     `linear_probe` is a linear layer on the judge encoder's features, which must not have been trained with labels: on
     features trained with the same labels, nothing could be gained."""
-    doses: tuple[float, ...] = (0.1, 0.25, 0.5)
+    doses: tuple[Dose, ...] = Field(default=(0.1, 0.25, 0.5), min_length=1)
     """Shares of synthetic rows in a batch that selection chooses from."""
-    dose: float = Field(default=0.25, gt=0, lt=1)
+    dose: Dose = 0.25
     """The dose where selection cannot choose."""
-    loss_weights: tuple[float, ...] = (0.25, 0.5, 1.0)
+    loss_weights: tuple[LossWeight, ...] = (0.25, 0.5, 1.0)
     """Loss weights of synthetic rows that selection chooses from."""
-    loss_weight: float = Field(default=0.5, gt=0, le=1)
+    loss_weight: LossWeight = 0.5
     """The loss weight where selection cannot choose, and while it chooses a dose."""
     min_selection: int = Field(default=300, ge=1)
     """Fewer selection samples than this choose nothing: defaults hold."""
@@ -130,7 +132,6 @@ def evaluate(
     """Measure and decide; everything is in the record.
 
     Raises:
-        ConfigError: if a linear probe is asked for on an encoder that was trained with labels.
         CommandError: if the user's own training command fails.
     """
     del files, judge, scored  # inputs for the fingerprint; the latter's numbers come through the filtered table

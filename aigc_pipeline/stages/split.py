@@ -6,10 +6,11 @@ file that the source now gives another split is left out: it was trained on, or 
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import DataError
@@ -52,6 +53,17 @@ class SplitConfig(Settings):
     """Mirrorings that do not change the label; none unless you say so (a mirrored 2 is a bug)."""
     keep_alpha: bool = False
     """Make transparency a channel, where pictures have it; otherwise it shows white."""
+
+    @model_validator(mode="after")
+    def _some_are_left_to_train_on(self) -> Self:
+        shares = {name: getattr(self, name) for name in ("calibration_share", "selection_share", "test_share")}
+        if sum(shares.values()) >= 1:
+            named = " + ".join(f"{name} {share:g}" for name, share in shares.items())
+            msg = (
+                f"{named} is {sum(shares.values()):g}, which leaves nothing to train on: together they must be under 1"
+            )
+            raise ValueError(msg)
+        return self
 
 
 def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: CleanDataset) -> DatasetSplits:

@@ -15,6 +15,7 @@ from aigc_pipeline.training.team import Team
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _LARGEST_BLOCK, _LARGEST_KEPT = 1 << 30, (1 << 31) - 1
+_DEVICE_TYPES = ("cpu", "cuda")
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -33,13 +34,25 @@ def device_of(runtime: RuntimeConfig) -> torch.device:
     if runtime.device == "auto":
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     else:
-        try:
-            device = torch.device(runtime.device)
-        except RuntimeError as err:
-            msg = f"runtime.device is '{runtime.device}', which is no device. Use auto, cpu, cuda or cuda:<index>."
-            raise ConfigError(msg) from err
+        device = _named(runtime.device)
     if device.type == "cuda":
         _refuse_missing_gpus(device, runtime)
+    return device
+
+
+def _named(name: str) -> torch.device:
+    """Return a device of the two types that the pipeline is made for.
+
+    Raises:
+        ConfigError: on any other name, also where torch knows it.
+    """
+    msg = f"runtime.device is '{name}', which is no device to train on. Use auto, cpu, cuda or cuda:<index>."
+    try:
+        device = torch.device(name)
+    except RuntimeError as err:
+        raise ConfigError(msg) from err
+    if device.type not in _DEVICE_TYPES:
+        raise ConfigError(msg)
     return device
 
 

@@ -119,3 +119,9 @@ def test_more_gpus_than_there_are_is_an_error_that_counts_them(settings, said, m
 
     with pytest.raises(ConfigError, match=f"{said}, but 2 GPUs are visible"):
         devices.device_of(RuntimeConfig(threads=1, **settings))
+
+
+@pytest.mark.parametrize("name", ["gpu", "mps", "meta", "cuda:x"])
+def test_only_cpu_and_cuda_are_devices(name):
+    with pytest.raises(ConfigError, match=f"runtime.device is '{name}'.*Use auto, cpu, cuda"):
+        devices.device_of(RuntimeConfig(device=name, threads=1))
