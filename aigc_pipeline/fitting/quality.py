@@ -123,12 +123,19 @@ def adaptation_of(
 
 
 def _logits(generator: Generator, networks: Networks, x: Tensor, labels: Tensor) -> Tensor:
-    """Return what D says, in chunks no larger than a training step's: training has left no memory for more."""
-    logits = []
-    for part in zip(torch.split(x, _CHUNK_ROWS), torch.split(labels, _CHUNK_ROWS), strict=True):
-        found = generator.d_logit(networks, *part)
+    """Return what D says, in chunks of 64 rows, and halves of these where training has left too little memory."""
+    logits, start, size = [], 0, _CHUNK_ROWS
+    while start < len(x):
+        try:
+            found = generator.d_logit(networks, x[start : start + size], labels[start : start + size])
+        except torch.cuda.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+            continue
         assert found is not None, "only a family with a discriminator adapts its augmentation"
         logits.append(found.float())
+        start += size
     return torch.cat(logits)
 
 

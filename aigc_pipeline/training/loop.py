@@ -9,7 +9,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.training.checkpoint import Checkpointer
 from aigc_pipeline.training.ema import ema_weight, update_ema
 from aigc_pipeline.training.health import Finding, Watch
@@ -101,6 +103,25 @@ class Trained:
     """What went wrong and how it was answered, and why training ended early."""
 
 
+@contextmanager
+def translate_out_of_memory() -> Iterator[None]:
+    """Turn what smaller micro-batches did not mend into a ConfigError.
+
+    Raises:
+        ConfigError: with torch's own account of the memory, and what needs less.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as err:
+        msg = (
+            f"the GPU has too little memory for this training, in smaller batches too ({err}). Take smaller samples "
+            "(split.size) or a smaller network (train.generator.size), or end other work on that GPU, then run the same "
+            "command again."
+        )
+        raise ConfigError(msg) from err
+
+
+@translate_out_of_memory()
 def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the order of events
     networks: Networks,
     phases: Sequence[Phase],
@@ -123,7 +144,8 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
     Raises:
         TrainingDivergedError: where there is no good checkpoint, or no best weights to end with.
         CheckpointError: if a stored state belongs to other networks.
-        ConfigError: if a phase is frozen as a whole, or a batch has fewer pairs than the team has processes.
+        ConfigError: if a phase is frozen as a whole, a batch has fewer pairs than the team has processes, or the GPU too
+            little memory for the networks.
     """
     hooks, team = hooks or Hooks(), team or Team()
     stepper = Stepper(networks, phases, data, settings, team, hooks.note)

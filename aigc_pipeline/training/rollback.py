@@ -48,8 +48,7 @@ def answer(
     last = f"{state['samples_seen']:,} samples" if state is not None else "none"
     msg = (
         f"{alarm}, and {progress.rollbacks} restarts at a lower rate did not help. Last good checkpoint: {last}. "
-        "Lower the learning rate or raise the penalty weight (train.generator.learning_rate, train.generator.gamma), "
-        "then run the same command again."
+        f"{stepper.settings.remedy}, then run the same command again."
     )
     raise TrainingDivergedError(msg)
 

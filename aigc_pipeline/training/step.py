@@ -60,6 +60,8 @@ class LoopSettings:
     """Beginnings of parameter names (`generator.embed`) that never move."""
     max_rollbacks: int = 4
     """How often an alarm brings the last good checkpoint back."""
+    remedy: str = "Lower its learning rate"
+    """What to do where training diverges all the same; the loop does not know how its settings are called."""
 
 
 class Stepper:

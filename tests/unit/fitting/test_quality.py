@@ -160,3 +160,27 @@ def test_the_signal_shows_a_discriminator_no_more_than_64_samples_at_once(synthe
     )
 
     assert sizes == [64, 16] * 3
+
+
+def test_the_signal_is_the_same_in_smaller_parts_where_memory_is_short(synthesizer):
+    sizes: list[int] = []
+
+    class Greedy(nn.Module):
+        def __init__(self, most_rows):
+            super().__init__()
+            self.most_rows = most_rows
+
+        def forward(self, x, labels):
+            del labels
+            if len(x) > self.most_rows:
+                raise torch.cuda.OutOfMemoryError
+            sizes.append(len(x))
+            return x[:, 0]
+
+    look = adaptation_of(synthesizer, make_points(seed=9), total_samples=100, every_samples=10, root=0).signal
+    plenty, little = (look({"generator": Center(0.0), "discriminator": Greedy(rows)}) for rows in (64, 20))
+
+    assert little == pytest.approx(plenty)
+    assert sizes == [64, 16] * 3 + [16] * 15
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        look({"generator": Center(0.0), "discriminator": Greedy(0)})

@@ -431,3 +431,25 @@ def test_a_resumed_run_of_channels_last_convolutions_ends_with_the_same_weights(
     resumed = train(make_convolution(), phases, make_data(), settings, checkpointer=Checkpointer(tmp_path))
 
     assert torch.equal(weights(whole.networks), weights(resumed.networks))
+
+
+def test_memory_that_is_too_little_for_parts_too_is_an_error_with_a_remedy():
+    with pytest.raises(ConfigError, match=r"too little memory for this training.*split\.size"):
+        train(make_model(), make_greedy(most_rows=1)[0], make_data(), LoopSettings(32, 16, seed=5))
+
+
+def test_a_look_that_runs_out_of_memory_is_an_error_with_a_remedy():
+    def look(_networks):
+        raise torch.cuda.OutOfMemoryError
+
+    with pytest.raises(ConfigError, match="too little memory for this training"):
+        train(make_model(), PHASES, make_data(), LoopSettings(32, 16, seed=5), adaptation=Adaptation(look, 16, 100))
+
+
+def test_divergence_names_the_remedy_of_what_was_trained():
+    phases = [Phase("model", ("model",), lambda *each: (loss_of(*each)[0] * math.nan, {}), constant(1e-2))]
+
+    with pytest.raises(TrainingDivergedError, match=r"Lower embed\.encoder\.learning_rate, then run"):
+        train(
+            make_model(), phases, make_data(), LoopSettings(32, 16, seed=5, remedy="Lower embed.encoder.learning_rate")
+        )
