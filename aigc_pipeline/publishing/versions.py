@@ -97,19 +97,27 @@ def verify(version: Path) -> None:
 
 def _published(versions: Path) -> list[Path]:
     """Return the version directories by number. What else lies there (an archive, a copy under another name) is not ours."""
-    found = [each for each in versions.glob("v*") if each.name[1:].isdigit() and (each / VERSION_FILE).is_file()]
+    found = [each for each in versions.glob("v*") if _is_named(each) and (each / VERSION_FILE).is_file()]
     return sorted(found, key=_number)
 
 
 def _hinted(versions: Path) -> Path | None:
-    """Return the version that was published last, which may be gone."""
-    hint = versions.parent / _LATEST
-    return versions / json.loads(hint.read_text())["version"] if hint.exists() else None
+    """Return the version that was published last, which may be gone; None where the hint does not tell."""
+    try:
+        hint = json.loads((versions.parent / _LATEST).read_text())
+    except (OSError, ValueError):
+        return None
+    named = versions / str(hint.get("version")) if isinstance(hint, dict) else versions
+    return named if _is_named(named) else None
 
 
 def _highest(versions: Path) -> int:
     known = [*_published(versions), *filter(None, [_hinted(versions)])]
     return max(map(_number, known), default=0)
+
+
+def _is_named(version: Path) -> bool:
+    return version.name[:1] == "v" and version.name[1:].isdecimal()
 
 
 def _number(version: Path) -> int:

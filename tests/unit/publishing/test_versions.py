@@ -97,3 +97,22 @@ def test_a_manifest_whose_version_was_removed_does_not_answer(tmp_path):
     assert store.find("publish", "f", Manifest) == manifest
     shutil.rmtree(place)
     assert store.find("publish", "f", Manifest) is None
+
+
+@pytest.mark.parametrize("name", ["v0002", "vacation"])
+def test_a_folder_without_its_version_file_is_no_version(tmp_path, name):
+    first = claim(build(tmp_path / "one"), tmp_path / "versions")
+    (tmp_path / "versions" / name).mkdir()
+
+    assert find_published(tmp_path / "versions", "g") is None
+    assert resolve(tmp_path) == first
+
+
+@pytest.mark.parametrize("hint", ["", "[1]", '{"version": ""}', '{"version": "vacation"}'])
+def test_a_damaged_hint_leads_to_the_highest_number(tmp_path, hint):
+    claim(build(tmp_path / "one"), tmp_path / "versions").rename(tmp_path / "versions" / "v9999")
+    last = claim(build(tmp_path / "two"), tmp_path / "versions")
+    (tmp_path / "LATEST.json").write_text(hint)
+
+    assert last.name == "v10000"
+    assert resolve(tmp_path) == last
