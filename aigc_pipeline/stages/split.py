@@ -268,10 +268,18 @@ def _refuse_missing_classes(kept: pa.Table, roles: Sequence[Role | None], classe
     for role in _NEEDED:
         present = {name for name, each in zip(names, roles, strict=True) if each == role}
         if missing := sorted(set(classes) - present):
-            counts = Counter(names)
-            listed = ", ".join(f"'{name}' ({counts[name]} samples)" for name in missing[:5])
+            clusters = kept["cluster"].to_pylist()
+            counts = {
+                name: Counter(cluster for each, cluster in zip(names, clusters, strict=True) if each == name)
+                for name in missing[:5]
+            }
+            listed = ", ".join(
+                f"'{name}' ({each.total()} samples in {len(each)} clusters of near duplicates)"
+                for name, each in counts.items()
+            )
             msg = (
-                f"the {role} split has no sample of {listed}. A class needs at least 2 distinct samples, so that one "
-                "can be trained on and one tested on. Add samples or leave the class out."
+                f"the {role} split has no sample of {listed}. A class needs at least 2 such clusters, which are never cut, "
+                "so that one can be trained on and one tested on. Add samples, leave the class out, or lower "
+                "clean.near_duplicate_tolerances where they are no duplicates."
             )
             raise DataError(msg)

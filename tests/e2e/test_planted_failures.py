@@ -94,5 +94,5 @@ def test_ninety_identical_pictures_are_one_sample_and_refused_in_words(tmp_path)
     for number in range(90):
         save(pixels, folder / "5" / f"{number}.png")
 
-    with pytest.raises(DataError, match=r"the test split has no sample of '5' \(1 samples\)"):
+    with pytest.raises(DataError, match=r"the test split has no sample of '5' \(1 samples in 1 clusters"):
         judge(folder, tmp_path / "workspace")

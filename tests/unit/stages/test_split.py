@@ -4,7 +4,8 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from aigc_pipeline.stages.split import SplitConfig, assign_roles
+from aigc_pipeline.core.errors import DataError
+from aigc_pipeline.stages.split import SplitConfig, _refuse_missing_classes, assign_roles
 
 CONFIG = SplitConfig()
 
@@ -123,3 +124,12 @@ def test_an_old_sample_that_is_given_another_role_is_left_out_and_the_others_sta
 
     assert leaked == [0]
     assert roles == [None, "test", "test", "test", "train"]
+
+
+def test_a_class_that_is_one_cluster_is_refused_with_what_keeps_it_together():
+    kept = make_kept(4, clusters=[0, 1, 0, 3])
+
+    with pytest.raises(
+        DataError, match=r"train split has no sample of 'c0' \(2 samples in 1 clusters.*near_duplicate_tolerances"
+    ):
+        _refuse_missing_classes(kept, ["test", "train", "test", "test"], ["c0", "c1"])
