@@ -12,7 +12,7 @@ from aigc_pipeline.data.loader import LabelledCells, load_cells
 from aigc_pipeline.data.shards import cells_to_numpy, read_table
 from aigc_pipeline.features import AnyEncoder, FittedEncoder, load_fitted
 from aigc_pipeline.features.views import first_view
-from aigc_pipeline.generators import parse_generator
+from aigc_pipeline.generators import read_generator
 from aigc_pipeline.generators.conditions import conditions_of
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
 from aigc_pipeline.generators.weights import load_networks
@@ -53,7 +53,7 @@ def open_synthesizer(
     """Read back the trained family with the training split beside it."""
     device = device_of(context.runtime)
     folder = context.files_of(checkpoint)
-    generator = parse_generator((folder / "generator.json").read_bytes())
+    generator = read_generator(folder / "generator.json")
     conditions = conditions_of(checkpoint)
     networks = load_networks(
         generator,

@@ -58,7 +58,7 @@ def parse_counts(wanted: Sequence[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for each in wanted:
         name, separator, number = each.rpartition("=")
-        if not separator or not number.isdigit():
+        if not separator or not number.isdecimal():
             msg = f"'{each}' is not NAME=NUMBER: write --class cat=200"
             raise ConfigError(msg)
         counts[name] = counts.get(name, 0) + int(number)

@@ -1,10 +1,12 @@
 """Generator families: those of this package (`families.py`) and of other packages (`installed.py`)."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Discriminator, Tag, TypeAdapter
+from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 
+from aigc_pipeline.core.errors import CheckpointError
 from aigc_pipeline.generators.base import Family, Generator, Synthesis
 from aigc_pipeline.generators.classic import Classic
 from aigc_pipeline.generators.dcgan import DCGAN
@@ -33,6 +35,23 @@ def parse_generator(settings: Mapping[str, object] | bytes) -> Generator:
     return _ADAPTER.validate_python(settings)
 
 
+def read_generator(file: Path) -> Generator:
+    """Return the family that a checkpoint's `generator.json` describes.
+
+    Raises:
+        CheckpointError: if the package of its family is gone, or its settings are those of another version.
+    """
+    try:
+        return _ADAPTER.validate_json(file.read_bytes())
+    except ValidationError as err:
+        first = err.errors(include_url=False)[0]
+        msg = (
+            f"the generator of {file} cannot be opened: {'.'.join(map(str, first['loc']))}: {first['msg']}. Install the "
+            "package or the version of aigc that it was trained with, or train anew."
+        )
+        raise CheckpointError(msg) from err
+
+
 def dump_generator(generator: Generator) -> dict[str, object]:
     """Return settings that `parse_generator` reads back; another package's family names package and version."""
     settings: dict[str, object] = _ADAPTER.dump_python(generator, mode="json")
@@ -57,4 +76,5 @@ __all__ = [
     "built_in",
     "dump_generator",
     "parse_generator",
+    "read_generator",
 ]

@@ -59,9 +59,13 @@ def load_networks(
     """Build the family's networks and fill in the weights, ready for inference.
 
     Raises:
-        CheckpointError: if the file's hash is not `sha256`.
+        CheckpointError: if the file is gone, or its hash is not `sha256`.
     """
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except OSError as err:
+        msg = f"cannot read the weights {file}: {err.strerror}. Restore the file, or remove its folder and train anew."
+        raise CheckpointError(msg) from err
     if content_sha256(content) != sha256:
         msg = (
             f"{file} has sha256 {content_sha256(content)}, not {sha256} as recorded. Remove its folder and train anew."

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from aigc_pipeline.core.errors import CheckpointError, ConfigError
 from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.data.loader import LabelledCells
-from aigc_pipeline.generators import Generator, built_in, parse_generator
+from aigc_pipeline.generators import Generator, built_in, read_generator
 from aigc_pipeline.generators.base import LatentFamily
 from aigc_pipeline.generators.conditions import CLASS, Conditions, conditions_of
 from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS
@@ -114,12 +114,12 @@ def open_generator(place: Path, device: torch.device, truncation: float = 1.0) -
     """Open the checkpoint at `place`.
 
     Raises:
-        CheckpointError: if there is none, or its weights are not those of its record.
+        CheckpointError: if there is none, its family cannot be opened, or its weights are not those of its record.
         ConfigError: if the truncation is outside (0, 1], or the family is no function of one latent.
     """
     folder = find_checkpoint(place)
     checkpoint = Checkpoint.load(folder / "record.json")
-    family = parse_generator((folder / SETTINGS).read_bytes())
+    family = read_generator(folder / SETTINGS)
     networks = load_networks(
         family, folder / CHECKPOINT_WEIGHTS, spec=checkpoint.spec, num_classes=len(checkpoint.conditions or checkpoint.classes),
         sha256=checkpoint.weights_sha256, device=device,
@@ -143,14 +143,26 @@ def find_checkpoint(place: Path) -> Path:
     if (place / SETTINGS).exists():
         return place
     if (lineage := place / "lineage.json").exists():
-        path = str(json.loads(lineage.read_text())["records"]["checkpoint"]["path"])
-        found = [place.parent.parent / path]
+        found = [place.parent.parent / _checkpoint_path(lineage)]
     else:
         found = _by_age(list((place / "stages" / "train").glob("*/record.json")))
     if not found or not (found[-1] / SETTINGS).exists():
         msg = f"there is no finished training at {place}. Name a workspace, a version in one, or a folder under stages/train."
         raise CheckpointError(msg)
     return found[-1]
+
+
+def _checkpoint_path(lineage: Path) -> str:
+    """Return where a version's checkpoint lies, relative to the workspace.
+
+    Raises:
+        CheckpointError: if the file does not tell.
+    """
+    try:
+        return str(json.loads(lineage.read_text())["records"]["checkpoint"]["path"])
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        msg = f"cannot read {lineage}: {err!r}. The version is damaged; name its workspace, or restore the file."
+        raise CheckpointError(msg) from err
 
 
 def _by_age(records: Sequence[Path]) -> list[Path]:

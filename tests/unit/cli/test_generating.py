@@ -16,7 +16,7 @@ def test_counts_are_name_equals_number_and_add_up():
     assert parse_counts(["a=3", "b=c=2", "a=1"]) == {"a": 4, "b=c": 2}
 
 
-@pytest.mark.parametrize("wanted", [[], ["cat"], ["cat=x"], ["cat=-1"]])
+@pytest.mark.parametrize("wanted", [[], ["cat"], ["cat=x"], ["cat=-1"], ["cat=²"]])
 def test_counts_that_are_none_are_named(wanted):
     with pytest.raises(ConfigError, match="NAME=NUMBER"):
         parse_counts(wanted)

@@ -36,6 +36,45 @@ def test_a_checkpoint_is_found_in_a_workspace_in_a_version_and_by_its_folder(che
         find_checkpoint(tmp_path / "nowhere")
 
 
+def break_lineage(version):
+    (version / "lineage.json").write_text("{")
+    return version
+
+
+def unlink_weights(folder):
+    (folder / "generator.safetensors").unlink()
+    return folder
+
+
+def uninstall_family(folder):
+    (folder / "generator.json").write_text('{"kind": "gone", "package": "gone 1.0"}')
+    return folder
+
+
+def give_older_settings(folder):
+    settings = json.loads((folder / "generator.json").read_text())
+    (folder / "generator.json").write_text(json.dumps(settings | {"width": 3}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (break_lineage, r"cannot read .*lineage\.json.*damaged"),
+        (unlink_weights, r"cannot read the weights .*generator\.safetensors: No such file"),
+        (uninstall_family, r"cannot be opened: .*there is no generator 'gone'.* Install the package"),
+        (give_older_settings, r"cannot be opened: r3gan\.width: Extra inputs.* or the version of aigc"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_opened_says_why(tmp_path, damage, said):
+    folder = write_checkpoint(tmp_path / "checkpoint")
+    if damage is break_lineage:
+        (folder / "generator.json").unlink()
+
+    with pytest.raises(CheckpointError, match=said):
+        opened(damage(folder))
+
+
 def test_samples_become_files_that_the_table_names(checkpoint, tmp_path):
     table = make(checkpoint, {"dog": 70, "cat": 3}, tmp_path / "out")
 
