@@ -19,6 +19,8 @@ class Copying:
     """Z-score of the data-copying test; strongly negative means closer than unseen reals. Grows with n."""
     nearer_share: float
     """Probability that a synthetic sample is nearer than an unseen real one; 0.5 when alike, 1 when all are copies."""
+    num_synthetic: int
+    """Synthetic samples that were compared."""
 
 
 def copying(synthetic: NDArray[np.floating], holdout: NDArray[np.floating]) -> Copying:
@@ -34,7 +36,7 @@ def copying(synthetic: NDArray[np.floating], holdout: NDArray[np.floating]) -> C
     result = mannwhitneyu(synthetic, holdout, alternative="two-sided", method="asymptotic")
     magnitude = float(norm.isf(max(result.pvalue, 1e-300) / 2))
     nearer_share = 1 - float(result.statistic) / (len(synthetic) * len(holdout))
-    return Copying(z=-magnitude if nearer_share > 0.5 else magnitude, nearer_share=nearer_share)
+    return Copying(-magnitude if nearer_share > 0.5 else magnitude, nearer_share, len(synthetic))
 
 
 def near_copy_share(synthetic: NDArray[np.floating], holdout: NDArray[np.floating], quantile: float = 0.01) -> float:

@@ -43,7 +43,7 @@ def screen(before: Flags, after: Flags, unseen: Flags, copying: Copying | None, 
     named = {"before": before, "after": after, "real": unseen}
     estimates = {f"near_copy_rate/{name}": share(flags) for name, flags in named.items() if len(flags)}
     if copying is not None:
-        estimates["nearer_than_unseen_reals/after"] = Estimate(value=copying.nearer_share, n=len(after))
+        estimates["nearer_than_unseen_reals/after"] = Estimate(value=copying.nearer_share, n=copying.num_synthetic)
     too_many = bool(len(before)) and (share(before).ci_low or 0.0) > limits.max_copy_share
     too_near = (
         copying is not None and copying.z < limits.min_copying_z and copying.nearer_share > limits.max_nearer_share

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from aigc_pipeline.features.neighbours import nearest
-from aigc_pipeline.metrics.memorisation import authenticity, is_authentic, near_copy_share, training_spacing
+from aigc_pipeline.metrics.memorisation import authenticity, copying, is_authentic, near_copy_share, training_spacing
+from aigc_pipeline.metrics.screening import Limits, screen
 
 
 def authentic(samples: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -52,3 +53,13 @@ def test_near_copies_are_nearer_than_all_but_a_hundredth_of_unseen_reals():
 
     assert near_copy_share(np.array([0.0, 1.0, 1.009, 1.011, 3.0]), unseen) == pytest.approx(0.6)
     assert near_copy_share(unseen, unseen) == pytest.approx(1 / 101)
+
+
+def test_the_share_that_is_nearer_counts_the_samples_that_were_compared():
+    flags = np.zeros(40, bool)
+    compared = copying(np.linspace(1, 2, 15), np.linspace(1, 2, 15))  # 15 of the 40: as many as there are unseen reals
+
+    found = screen(flags, flags, flags, compared, Limits(0.05, -3.0, 0.75)).estimates
+
+    assert found["nearer_than_unseen_reals/after"].n == 15
+    assert found["near_copy_rate/after"].n == 40
