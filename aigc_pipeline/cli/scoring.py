@@ -32,7 +32,8 @@ _SHOWN = {
 }
 _ONLY_IF_WIDE = frozenset({"knn_distance", "ood_p", "train_distance", "real_percentile"})
 _WIDE_COLUMNS = 120
-_SUSPICIOUS_P = 0.01
+_ONE_IN = 100
+"""Files that are as unlike as at most one in so many unseen reals are counted; as the most unlike where those are fewer."""
 _MAX_PROBLEMS = 20
 _ENDINGS = (".parquet", ".csv")
 
@@ -54,6 +55,7 @@ def score_folder(folder: Path, workspace: Path, *, top: int, out: Path | None, r
     table = examiner.score(folder)
     reporter.stage("score", "finished", time.monotonic() - started)
     _print(table, top, reporter)
+    print_lines(reporter.console, "", *summary_lines(table, len(examiner.scale.holdout)))
     if out is not None:
         _write(table, out)
         reporter.file("all rows", out)
@@ -80,14 +82,23 @@ def _print(table: pa.Table, top: int, reporter: ConsoleReporter) -> None:
     reporter.result(f"most unlike the training data, {len(rows):,} of {len(read):,}", rows)
     problems = unread.slice(0, _MAX_PROBLEMS).to_pylist()
     reporter.result(f"could not be read, {len(problems):,} of {len(unread):,}", problems)
-    num_unlike = pc.sum(pc.less_equal(read["unlike_p"], _SUSPICIOUS_P)).as_py() or 0
+
+
+def summary_lines(table: pa.Table, num_holdout: int) -> tuple[str, str]:
+    """Return how many files are more unlike than chance allows, and how many the run knows.
+
+    Args:
+        num_holdout: unseen reals behind `unlike_p`, which is a multiple of 1 / (num_holdout + 1): few cannot reach 0.01.
+    """
+    read = table.filter(pc.is_valid(table["rank"]))
+    limit = max(1, (num_holdout + 1) // _ONE_IN) / (num_holdout + 1)
+    num_unlike = pc.sum(pc.less_equal(read["unlike_p"], limit)).as_py() or 0
     copies, known = pc.sum(read["near_copy"]).as_py() or 0, len(read) - read["known_role"].null_count
-    lines = [
-        f"{num_unlike:,} of {len(read):,} have p of at most {_SUSPICIOUS_P}; among samples like the training data, "
-        f"about {_SUSPICIOUS_P * len(read):,.1f} would.",
+    return (
+        f"{num_unlike:,} of {len(read):,} have p of at most {limit:.2g}; among samples like the training data, "
+        f"about {limit * len(read):,.1f} would.",
         f"{copies:,} are near-copies of a training sample; {known:,} have content that the run already knows.",
-    ]
-    print_lines(reporter.console, "", *lines)
+    )
 
 
 def _rounded(value: Scalar) -> Scalar:
