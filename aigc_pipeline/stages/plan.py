@@ -8,6 +8,7 @@ from pydantic import Field
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.core.samples import ROLES, SampleSpec
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.loader import load_cells
 from aigc_pipeline.fitting.budget import Speed, measure_speed
@@ -18,7 +19,7 @@ from aigc_pipeline.generators.weights import place
 from aigc_pipeline.records import ClassPlan, DatasetSplits, SynthesisPlan
 from aigc_pipeline.training.devices import device_of, precision_of
 
-STAGE_VERSION = 5
+STAGE_VERSION = 6
 _OVERSAMPLING = 4  # candidates per wanted sample to expect; only for the estimate of disk space
 _BYTES_OVERHEAD = 400
 
@@ -95,8 +96,9 @@ def plan(context: Context, config: PlanConfig, recipe: Recipe, splits: DatasetSp
     want = config.strategy.want(have)
     classes = [_plan_class(name, have[name], want[name], config, recipe) for name in splits.classes]
     total, speed, minutes = _budget(context, recipe, splits)
-    sample_bytes = math.prod(splits.spec.shape) + _BYTES_OVERHEAD
-    num_bytes = (sum(have.values()) + _OVERSAMPLING * sum(want.values())) * sample_bytes
+    with_classic = config.with_classic and any(each.method == "generate" for each in classes)
+    num_real, num_wanted = sum(splits.num_samples(role) for role in ROLES), sum(want.values())
+    num_bytes = bytes_to_expect(splits.spec, num_real, num_wanted, with_classic=with_classic)
     _show(context, classes, total, minutes, num_bytes)
     return context.record(
         SynthesisPlan,
@@ -105,8 +107,14 @@ def plan(context: Context, config: PlanConfig, recipe: Recipe, splits: DatasetSp
         samples_per_second=speed,
         minutes=minutes,
         num_bytes=num_bytes,
-        with_classic=config.with_classic and any(each.method == "generate" for each in classes),
+        with_classic=with_classic,
     )
+
+
+def bytes_to_expect(spec: SampleSpec, num_real: int, num_wanted: int, *, with_classic: bool) -> int:
+    """Return the disk space of candidates and version: all real samples, and candidates of one kind or of both."""
+    num_candidates = _OVERSAMPLING * num_wanted * (2 if with_classic else 1)
+    return (num_real + num_candidates) * (math.prod(spec.shape) + _BYTES_OVERHEAD)
 
 
 def _plan_class(name: str, have: int, want: int, config: PlanConfig, recipe: Recipe) -> ClassPlan:

@@ -3,7 +3,8 @@ import pytest
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.generators import R3GAN, Classic
 from aigc_pipeline.generators.recipe import Recipe, wanted_samples
-from aigc_pipeline.stages.plan import Equalize, Explicit, Multiply, PlanConfig, _plan_class
+from aigc_pipeline.modalities.image import ImageSpec
+from aigc_pipeline.stages.plan import Equalize, Explicit, Multiply, PlanConfig, _plan_class, bytes_to_expect
 from aigc_pipeline.stages.synthesize import SynthesizeConfig, candidates_for
 
 HAVE = {"a": 100, "b": 40, "c": 5}
@@ -51,3 +52,11 @@ def test_candidates_follow_measured_acceptance_with_a_margin_and_a_cap():
     assert candidates_for(100, 200, 0.0, config) == 2_000
     assert candidates_for(100, 200, 0.001, config) == 2_000
     assert candidates_for(0, 0, 0.5, config) == 0
+
+
+def test_disk_space_covers_every_real_sample_and_both_kinds_of_candidates():
+    spec = ImageSpec(height=8, width=8, channels=1)
+    of_one = bytes_to_expect(spec, 1, 0, with_classic=True)
+
+    assert bytes_to_expect(spec, 1_219, 446, with_classic=True) == (1_219 + 2 * 4 * 446) * of_one
+    assert bytes_to_expect(spec, 1_219, 446, with_classic=False) == (1_219 + 4 * 446) * of_one
