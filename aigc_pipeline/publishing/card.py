@@ -10,7 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aigc_pipeline.publishing.report.content import ReportContent
-from aigc_pipeline.publishing.report.summary import choice_words, is_starved, worth_of
+from aigc_pipeline.publishing.report.summary import (
+    choice_words,
+    is_starved,
+    mixture_words,
+    training_words,
+    unfiltered_words,
+    worth_of,
+)
 from aigc_pipeline.publishing.report.wording import arm_words, as_sentence, percent, points, reason_words
 from aigc_pipeline.publishing.snippet import SNIPPET
 
@@ -23,7 +30,7 @@ _COLUMNS = """\
 | `role` | What the pipeline used a real row for: `train` (generator and encoders), `calibration` (critic), `selection` (choices), `test` (the verdict alone). |
 | `origin` | `real`, `classic` (a varied real sample; `parent_ids` names which) or `generated`. |
 | `recommended` | Train on this row? True for real rows; for synthetic rows set by the verdict above. |
-| `weight` | The weight of the row in the loss with which the verdict was measured. |
+| `weight` | The weight of the row in the loss with which the verdict was measured; "How it was made" says in what mixture. |
 | `p_real` | Calibrated probability of being real, for synthetic rows. |
 | `train_distance` | Distance to the nearest training sample. |"""
 _FILES = """\
@@ -107,28 +114,22 @@ def _recommendation(table: pa.Table) -> str:
 
 
 def _story(content: ReportContent) -> Iterator[str]:
-    filtered, judge, evaluation = content.filtered, content.judge, content.evaluation
-    chosen = 0 < content.best_samples_seen < content.samples_seen
-    weights = f" (selection chose the weights of {content.best_samples_seen:,})" if chosen else ""
+    filtered, evaluation = content.filtered, content.evaluation
     yield (
-        f"Generator `{content.family}`, shown {content.samples_seen:,} real samples of the train role{weights}. "
+        f"Generator `{content.family}`, {training_words(content)}. "
         "Real and synthetic rows left through the same encoder at the same size."
     )
     if content.training_events:
         yield f"In training: {'; '.join(content.training_events)}."
     reasons = ", ".join(f"{n:,} ({reason_words(reason)})" for reason, n in filtered.rejected.items()) or "none rejected"
     yield f"{filtered.num_in:,} candidates, {filtered.num_kept:,} accepted. Rejected: {reasons}."
-    excess = "" if judge.excess_ece is None else f", of which {max(judge.excess_ece, 0):.3f} beyond chance,"
-    if filtered.filtered_by_probability and judge.auc is not None:
-        yield f"Filtered by a calibrated critic (AUC {judge.auc:.3f}, ECE {judge.ece or 0:.3f}{excess} on unseen samples)."
-    else:
-        yield "Not filtered by probability" + (f": {judge.complaints[0]}." if judge.complaints else ".")
+    if filtered.num_in:
+        yield _filtering(content)
     yield _copies(content)
     if (verdict := evaluation.verdict) is not None:
         yield (
             f"Uplift {points(verdict.uplift.value)} points over {arm_words(verdict.baseline)} on "
-            f"{verdict.uplift.n:,} test samples, with {percent(verdict.dose, 0)} synthetic rows in a batch at loss weight "
-            f"{verdict.loss_weight:g} (question no. {verdict.test_opening} to this test set, alpha {verdict.alpha:.3g})."
+            f"{verdict.uplift.n:,} test samples, with {mixture_words(verdict)} (question no. {verdict.test_opening} to this test set, alpha {verdict.alpha:.3g})."
         )
     if evaluation.choice is not None:
         yield choice_words(evaluation.choice, content.classes)
@@ -137,6 +138,15 @@ def _story(content: ReportContent) -> Iterator[str]:
     starved = [f"{group.attribute} {group.group}" for group in evaluation.groups if is_starved(group.warning)]
     if starved:
         yield f"Groups that the filter starves: {', '.join(starved)}. See the report."
+
+
+def _filtering(content: ReportContent) -> str:
+    """Return whether a calibrated critic filtered, how good it is, or why not."""
+    reason, judge = unfiltered_words(content), content.judge
+    if reason is not None or judge.auc is None or judge.ece is None:
+        return f"Not filtered by probability: {reason}."
+    excess = "" if judge.excess_ece is None else f", of which {max(judge.excess_ece, 0):.3f} beyond chance,"
+    return f"Filtered by a calibrated critic (AUC {judge.auc:.3f}, ECE {judge.ece:.3f}{excess} on unseen samples)."
 
 
 def _copies(content: ReportContent) -> str:

@@ -1,12 +1,14 @@
 """Apply the gates in order; every candidate keeps its numbers, its verdict and the first reason against it."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.reporting import Scalar
 from aigc_pipeline.data.shards import read_table, write_table
 from aigc_pipeline.gates import BY_PROBABILITY, ClassQuota, FilterPolicy, ImportanceWeights, apply_gates, count_reasons
 from aigc_pipeline.records import FilteredSet, Judge, ScoredSet, SynthesisPlan
@@ -36,7 +38,7 @@ def filter_candidates(
     kept = Counter(name for name, reason in zip(names, reasons, strict=True) if reason is None)
     shortfall = _shortfall(table, planned)
     by_probability = any(gate.kind in BY_PROBABILITY for gate in config.gates)
-    _tell(context, want, kept, count_reasons(reasons), shortfall)
+    _tell(context, accepted_rows(table, want), want, count_reasons(reasons), shortfall)
     return context.record(
         FilteredSet,
         num_in=len(table),
@@ -75,10 +77,24 @@ def _shortfall(table: pa.Table, planned: SynthesisPlan) -> dict[str, int]:
     return {name: want - kept[name] for name, want in planned.want().items() if kept[name] < want}
 
 
+def accepted_rows(table: pa.Table, want: Mapping[str, int]) -> list[dict[str, Scalar]]:
+    """Return per class what is wanted and what was accepted of each kind: either kind may fill the places alone."""
+    rows = zip(*(table[name].to_pylist() for name in ("class_name", "origin", "accepted")), strict=True)
+    kept = Counter((name, origin) for name, origin, accepted in rows if accepted)
+    return [
+        {"class": name, "want": n, "generated": kept[name, "generated"], "varied": kept[name, "classic"]}
+        for name, n in want.items()
+    ]
+
+
 def _tell(
-    context: Context, want: dict[str, int], kept: Counter[str], rejected: dict[str, int], shortfall: dict[str, int]
+    context: Context,
+    accepted: Sequence[Mapping[str, Scalar]],
+    want: Mapping[str, int],
+    rejected: Mapping[str, int],
+    shortfall: Mapping[str, int],
 ) -> None:
-    context.reporter.table("accepted", [{"class": name, "want": want[name], "accepted": kept[name]} for name in want])
+    context.reporter.table("accepted", accepted)
     context.reporter.table("rejected", [{"reason": reason, "candidates": n} for reason, n in rejected.items()])
     for name, missing in shortfall.items():
         context.reporter.note(

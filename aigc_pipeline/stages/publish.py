@@ -52,7 +52,7 @@ from aigc_pipeline.records import (
     SynthesisPlan,
 )
 
-STAGE_VERSION = 5
+STAGE_VERSION = 6
 REPORT_FILE = "report.html"
 _PACKAGES = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn", "pandas")
 

@@ -15,12 +15,16 @@ from aigc_pipeline.publishing.report.summary import (
     choice_words,
     control_words,
     cost_words,
+    groups_words,
+    mixture_words,
     trade_words,
+    training_words,
+    unfiltered_words,
     warnings_of,
     worth_of,
 )
 from aigc_pipeline.publishing.report.tables import class_rows, fidelity_rows, group_rows
-from aigc_pipeline.publishing.report.wording import FILTERS, GLOSSARY, has_synthetic, outcome_words
+from aigc_pipeline.publishing.report.wording import COMMAND, FILTERS, GLOSSARY, has_synthetic, outcome_words
 from aigc_pipeline.publishing.snippet import SNIPPET
 from aigc_pipeline.records import Verdict
 
@@ -58,6 +62,8 @@ def _findings(content: ReportContent) -> dict[str, object]:
         "warnings": warnings_of(content),
         "cost": cost_words(verdict, content.plan.minutes),
         "choice": choice_words(evaluation.choice, content.classes) if evaluation.choice else None,
+        "mixture": mixture_words(verdict) if verdict else None,
+        "has_command": COMMAND in evaluation.arms,
         "control": control_words(evaluation.arms, verdict),
         "trade": trade_words(content.judge),
         "worth": whole,
@@ -67,6 +73,9 @@ def _findings(content: ReportContent) -> dict[str, object]:
         "max_classes": MAX_CLASSES,
         "has_synthetic": has_synthetic,
         "class_rows": tuple(class_rows(content)),
+        "groups": groups_words(content),
+        "training": training_words(content),
+        "unfiltered": unfiltered_words(content),
         "group_rows": group_rows(evaluation),
         "fidelity": tuple(fidelity_rows(evaluation)),
         "metrics": evaluation.metrics,

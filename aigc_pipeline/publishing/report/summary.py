@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aigc_pipeline.publishing.report.content import ReportContent
-from aigc_pipeline.publishing.report.wording import STARVED, arm_words, fixed, mix_words, percent, points
+from aigc_pipeline.publishing.report.wording import COMMAND, STARVED, arm_words, fixed, mix_words, percent, points
 from aigc_pipeline.records import Choice, Estimate, Judge, TradePoint, Verdict, Worth
 
 _MAX_NAMED = 6
@@ -50,6 +50,13 @@ def choice_words(choice: Choice, classes: tuple[str, ...]) -> str:
     )
 
 
+def mixture_words(verdict: Verdict) -> str:
+    """Return how synthetic rows were mixed in for the verdict."""
+    if verdict.baseline == COMMAND:
+        return f"each synthetic row at weight {verdict.loss_weight:.3g} beside real rows of weight 1"
+    return f"{percent(verdict.dose, 0)} synthetic rows in a batch at loss weight {verdict.loss_weight:.3g}"
+
+
 def control_words(arms: dict[str, Estimate], verdict: Verdict | None) -> str | None:
     """Return how synthetic samples compare with as many plain copies of real ones; None where that was not trained."""
     if verdict is None:
@@ -61,6 +68,44 @@ def control_words(arms: dict[str, Estimate], verdict: Verdict | None) -> str | N
         f"The control: as many plain copies of real samples in their place bring {points(copies.value - base.value)} "
         f"points, the synthetic samples {points(ours.value - base.value)}."
     )
+
+
+def unfiltered_words(content: ReportContent) -> str | None:
+    """Return why no candidate could be refused for its probability; None where some could."""
+    judge = content.judge
+    if content.filtered.filtered_by_probability:
+        return None
+    if judge.complaints:
+        return judge.complaints[0]
+    if judge.critic_mode == "none":
+        return "there is no critic, for want of real samples"
+    if judge.auc is None:
+        return "no selection sample was left to prove the critic on"
+    if not judge.filters_by_probability:
+        return f"the critic cannot tell real from synthetic samples (AUC {judge.auc:.3f})"
+    return "none of the gates reads it"
+
+
+def groups_words(content: ReportContent) -> str:
+    """Return the answer to whether a group is left out, as far as it was measured."""
+    groups = content.evaluation.groups
+    if warned := sum(group.warning is not None for group in groups):
+        return f"{warned} of {len(groups)} groups {'has' if warned == 1 else 'have'} a warning."
+    if not content.filtered.num_in:
+        return "Not measured: there is no candidate."
+    passes = f"the filter starves none of {len(groups)} groups"
+    if content.evaluation.verdict is None:
+        return f"No: {passes}. Recall was not compared, because nothing was accepted."
+    return f"No: {passes}, and none loses recall beyond chance."
+
+
+def training_words(content: ReportContent) -> str:
+    """Return how long the generator was trained."""
+    if not content.samples_seen:
+        return "which was not trained"
+    chosen = 0 < content.best_samples_seen < content.samples_seen
+    weights = f" (selection chose the weights of {content.best_samples_seen:,})" if chosen else ""
+    return f"shown {content.samples_seen:,} real samples of the train role{weights}"
 
 
 def trade_words(judge: Judge) -> str | None:
@@ -124,8 +169,9 @@ def _of_filter(content: ReportContent) -> Iterator[Caution]:
         yield Caution(True, "No candidate was synthesized.")
     elif not filtered.num_kept:
         yield Caution(True, f"None of {filtered.num_in:,} candidates was accepted.")
-    if not filtered.filtered_by_probability and judge.healthy and judge.critic_mode != "none":
-        yield Caution(False, "No gate filtered by probability.")
+    reason = unfiltered_words(content)
+    if filtered.num_in and reason is not None and judge.healthy and judge.critic_mode != "none":
+        yield Caution(False, f"Not filtered by probability: {reason}.")
     if filtered.shortfall:
         missing = ", ".join(f"{name} ({n:,})" for name, n in filtered.shortfall.items())
         yield Caution(False, f"Fewer accepted than wanted, and never padded: {missing}.")

@@ -1,7 +1,10 @@
 """Rows of the page's tables, from the records. What is unknown is None, and the template says so."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import pyarrow as pa
 
 from aigc_pipeline.publishing.report.content import ReportContent
 from aigc_pipeline.publishing.report.summary import is_starved
@@ -19,7 +22,9 @@ class ClassRow:
     method: str
     expectation: str
     candidates: int | None
-    accepted: int
+    generated: int
+    varied: int
+    """Accepted samples of either kind; each may fill what is wanted alone."""
     short: int
     acceptance: float | None
     agreement: float | None
@@ -56,6 +61,7 @@ class GroupRow:
 def class_rows(content: ReportContent) -> Iterator[ClassRow]:
     """Yield the classes in the order of the plan."""
     measured = {row["class"]: row for row in content.evaluation.per_class}
+    kept = _accepted(content.candidates)
     for planned in content.plan.classes:
         name = planned.class_name
         row = measured.get(name, {})
@@ -66,7 +72,8 @@ def class_rows(content: ReportContent) -> Iterator[ClassRow]:
             method=planned.method,
             expectation=planned.expectation,
             candidates=_whole(row.get("candidates")),
-            accepted=content.filtered.kept_by_class.get(name, 0),
+            generated=kept[name, "generated"],
+            varied=kept[name, "classic"],
             short=content.filtered.shortfall.get(name, 0),
             acceptance=content.judge.acceptance.get(name),
             agreement=_real(row.get("label_agreement")),
@@ -89,6 +96,12 @@ def group_rows(evaluation: EvalReport) -> tuple[GroupRow, ...]:
     """Return the groups, those with a warning first."""
     rows = [GroupRow(group, is_starved(group.warning)) for group in evaluation.groups]
     return tuple(sorted(rows, key=lambda row: (not row.is_grave, row.outcome.warning is None)))
+
+
+def _accepted(candidates: pa.Table) -> Counter[tuple[str, str]]:
+    """Count accepted candidates by class and origin."""
+    rows = zip(*(candidates[name].to_pylist() for name in ("class_name", "origin", "accepted")), strict=True)
+    return Counter((name, origin) for name, origin, accepted in rows if accepted)
 
 
 def _real(value: str | float | None) -> float | None:

@@ -9,6 +9,8 @@ SURPLUS = ("class_quota", "not_chosen")
 """Reasons that say nothing against a sample: its class was already full, or the chosen mix takes others."""
 STARVED = "starved"
 """How `metrics.fairness` begins a warning that the filter refuses too many of a group."""
+COMMAND = "your_command"
+"""The arm of the user's own training, as `metrics.command` names it. Its synthetic rows have a weight and no batch."""
 FID_ENCODER = "inception_v3_pool3"
 """The only feature space in which a Frechet distance is the FID."""
 
@@ -38,7 +40,7 @@ _ARMS = {
     "balanced_resampling": "real + balanced resampling",
     "balanced_softmax": "real + balanced softmax",
     "smote": "real + SMOTE",
-    "command": "your own training",
+    COMMAND: "your own training",
 }
 _WITH_SYNTHETIC = "_and_synthetic"
 _WITH_COPIES = "_and_copies"

@@ -166,3 +166,25 @@ def test_inline_samples_are_not_offered_as_pictures(make_content: ContentFactory
 
     assert "imagefolder" not in text
     assert "task_categories" not in _header(text)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "mixture"),
+    [
+        ("balanced_softmax", "with 25\u00a0% synthetic rows in a batch at loss weight 0.5 (question"),
+        ("your_command", "with each synthetic row at weight 0.5 beside real rows of weight 1 (question"),
+    ],
+)
+def test_the_mixture_is_that_of_the_training_that_decided(
+    baseline: str, mixture: str, make_content: ContentFactory
+) -> None:
+    content = make_content()
+    assert content.evaluation.verdict is not None
+    verdict = content.evaluation.verdict.model_copy(update={"baseline": baseline})
+    evaluation = content.evaluation.model_copy(update={"verdict": verdict})
+
+    assert mixture in card(replace(content, evaluation=evaluation), make_rows())
+
+
+def test_a_run_without_candidates_filtered_nothing(make_content: ContentFactory) -> None:
+    assert "iltered by" not in card(make_content(reasons=()), make_rows())

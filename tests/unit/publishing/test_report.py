@@ -12,7 +12,7 @@ import pytest
 from aigc_pipeline.core.tables import CANDIDATES
 from aigc_pipeline.publishing.report import ReportContent, render_report, write_report
 from aigc_pipeline.publishing.report.gallery import MAX_CLASSES, build_gallery, spread
-from aigc_pipeline.publishing.report.summary import cost_words
+from aigc_pipeline.publishing.report.summary import cost_words, groups_words, unfiltered_words
 from aigc_pipeline.publishing.report.wording import (
     arm_words,
     as_sentence,
@@ -324,7 +324,7 @@ def test_every_reject_reason_has_words(reason: str) -> None:
 
 
 def test_every_arm_has_words() -> None:
-    names = ("real", "smote_and_copies", "balanced_resampling_and_synthetic", "command_and_synthetic")
+    names = ("real", "smote_and_copies", "balanced_resampling_and_synthetic", "your_command_and_synthetic")
 
     assert [arm_words(name) for name in names] == [
         "real samples, unvaried",
@@ -332,3 +332,91 @@ def test_every_arm_has_words() -> None:
         "real + balanced resampling + synthetic",
         "your own training + synthetic",
     ]
+
+
+def test_accepted_samples_of_a_class_are_counted_by_kind(make_content: ContentFactory) -> None:
+    content = make_content()
+    origins = ["generated", "classic"] * 5  # of the six accepted, the three cats are generated, the three dogs varied
+    place = content.candidates.column_names.index("origin")
+    table = content.candidates.set_column(place, content.candidates.schema.field("origin"), pa.array(origins))
+
+    page = render_report(replace(content, candidates=table))
+
+    row = r'<td><b>{}</b></td>.*?data-of="Generated">(\d+)</td><td class="n" data-of="Varied">(\d+)</td>'
+    assert re.findall(row.format("cat"), page) == [("3", "0")]
+    assert re.findall(row.format("dog"), page) == [("0", "3")]
+
+
+def test_the_reals_that_fidelity_is_measured_against_are_not_said_to_be_unknown_to_the_critic(
+    make_content: ContentFactory,
+) -> None:
+    text = _page(make_content()).text
+
+    assert "nor filter was fitted on" not in text
+    assert "those for calibration also fitted the critic" in text
+
+
+def test_a_verdict_by_the_users_own_training_is_not_said_to_come_from_batches_of_our_network(
+    make_content: ContentFactory,
+) -> None:
+    content = make_content()
+    assert content.evaluation.verdict is not None
+    verdict = content.evaluation.verdict.model_copy(update={"baseline": "your_command", "loss_weight": 0.18315})
+    arms = {**content.evaluation.arms, "your_command": content.evaluation.arms["smote"]}
+    evaluation = content.evaluation.model_copy(update={"verdict": verdict, "arms": arms})
+
+    text = _page(replace(content, evaluation=evaluation)).text
+
+    assert "Mixed in as each synthetic row at weight 0.183 beside real rows of weight 1" in text
+    assert "and your own training without and with synthetic samples" in text
+    assert "small network" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"complaints": ("it separates perfectly",), "healthy": False}, "it separates perfectly"),
+        ({"critic_mode": "none", "auc": None}, "there is no critic, for want of real samples"),
+        ({"auc": None}, "no selection sample was left to prove the critic on"),
+        ({"auc": 0.503}, "the critic cannot tell real from synthetic samples (AUC 0.503)"),
+        ({"filters_by_probability": True}, "none of the gates reads it"),
+    ],
+)
+def test_why_nothing_was_filtered_by_probability_is_said(
+    changes: dict[str, object], reason: str, make_content: ContentFactory
+) -> None:
+    content = make_content()
+    filtered = content.filtered.model_copy(update={"filtered_by_probability": False})
+    content = replace(content, filtered=filtered, judge=content.judge.model_copy(update=changes))
+
+    assert unfiltered_words(content) == reason
+    assert unfiltered_words(make_content()) is None
+
+
+def test_a_critic_that_was_never_proven_is_not_said_to_have_passed(make_content: ContentFactory) -> None:
+    content = make_content()
+    unknown = dict.fromkeys(("auc", "ece", "excess_ece", "brier", "z"))
+    filtered = content.filtered.model_copy(update={"filtered_by_probability": False})
+    judge = content.judge.model_copy(update={**unknown, "reliability": ()})
+
+    text = _page(replace(content, filtered=filtered, judge=judge)).text
+
+    assert "Not known: no selection sample was left to prove it on" in text
+    assert "passed its health checks" not in text
+
+
+def test_recall_of_groups_is_not_said_to_hold_where_nothing_was_compared(make_content: ContentFactory) -> None:
+    content = make_content()
+    groups = (content.evaluation.groups[0],)
+    untested = content.evaluation.model_copy(update={"verdict": None, "groups": groups})
+    tested = content.evaluation.model_copy(update={"groups": groups})
+
+    assert "Recall was not compared" in groups_words(replace(content, evaluation=untested))
+    assert groups_words(replace(make_content(reasons=()), evaluation=untested)).startswith("Not measured")
+    assert "none loses recall beyond chance" in groups_words(replace(content, evaluation=tested))
+
+
+def test_a_generator_that_was_not_trained_is_not_said_to_have_seen_samples(make_content: ContentFactory) -> None:
+    text = _page(replace(make_content(), family="classic", samples_seen=0)).text
+
+    assert "Generator classic , which was not trained" in text

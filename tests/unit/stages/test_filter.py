@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from aigc_pipeline.gates import FilterPolicy, ImportanceWeights, RejectionSampling
-from aigc_pipeline.stages.filter import importance_weights
+from aigc_pipeline.stages.filter import accepted_rows, importance_weights
 
 
 def make_table(log_ratio: list[float | None], accepted: list[bool], labels: list[int]) -> pa.Table:
@@ -74,3 +74,18 @@ def test_refused_rows_and_rows_without_a_ratio_weigh_one():
 def test_the_same_ratio_never_counts_twice():
     with pytest.raises(ValueError, match="count twice"):
         FilterPolicy(gates=(RejectionSampling(),), importance=ImportanceWeights())
+
+
+def test_accepted_samples_are_told_by_kind_so_that_neither_exceeds_what_is_wanted():
+    table = pa.table(
+        {
+            "class_name": ["cat"] * 5 + ["dog"],
+            "origin": ["generated", "generated", "classic", "classic", "classic", "classic"],
+            "accepted": [True, True, True, True, False, False],
+        }
+    )
+
+    assert accepted_rows(table, {"cat": 2, "dog": 1}) == [
+        {"class": "cat", "want": 2, "generated": 2, "varied": 2},
+        {"class": "dog", "want": 1, "generated": 0, "varied": 0},
+    ]
