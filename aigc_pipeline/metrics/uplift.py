@@ -142,13 +142,14 @@ def choose_option(
             attempt(found.mix, found.dose, weight)
     point, hits = best()
     vetoed = set(_losing_classes(without, hits, selection.labels))
-    used = [k for k in np.unique(pools[point.mix].rows.labels) if k not in vetoed]
+    present = np.unique(pools[point.mix].rows.labels)
+    used = [k for k in present if k not in vetoed] or present
     choice = Choice(
         baseline=arm.name,
         mix=point.mix,
         dose=point.dose,
         loss_weight=point.loss_weight,
-        classes=tuple(class_names[k] for k in used) or tuple(class_names),
+        classes=tuple(class_names[k] for k in used),
         on_selection=True,
     )
     return choice, [each for each, _ in tried]
@@ -156,12 +157,13 @@ def choose_option(
 
 def default_choice(baseline: Arm, pools: Mapping[Mix, Pool], options: Options, class_names: Sequence[str]) -> Choice:
     """Return what holds where selection is too small to choose: the plan's own mix at the default dose."""
+    mix = next(iter(pools))
     return Choice(
         baseline=baseline.name,
-        mix=next(iter(pools)),
+        mix=mix,
         dose=options.default_dose,
         loss_weight=options.default_weight,
-        classes=tuple(class_names),
+        classes=tuple(class_names[k] for k in np.unique(pools[mix].rows.labels)),
         on_selection=False,
     )
 

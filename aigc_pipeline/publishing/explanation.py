@@ -193,7 +193,7 @@ def _why_not_published(content: VersionContent, ledger_row: Row) -> str:
     report = content.metrics["EvalReport"]
     choice = report.get("choice") if isinstance(report, dict) else None
     if choice and ledger_row["class_name"] not in choice["classes"]:
-        return f"on selection, synthetic samples of class '{ledger_row['class_name']}' did harm: none of it is used"
+        return f"selection left class '{ledger_row['class_name']}' out: its recall fell, or the chosen mix '{choice['mix']}' has none of it"
     mix = f" '{choice['mix']}'" if choice else ""
     return f"the chosen mix{mix} of generated and varied samples has no place for it"
 

@@ -79,7 +79,7 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("Candidate", "A synthetic sample before any check. Those that pass every check are accepted."),
     (
         "Critic",
-        "A model that tells real samples from synthetic ones. It was fitted on real data that the generator never saw.",
+        "A model that tells real samples from synthetic ones. It was fitted on real data that the generator never saw, and on training data as well where that was too little.",
     ),
     (
         "p_real",
@@ -90,7 +90,10 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "Near copy",
         "A synthetic sample closer to a training sample than unseen real samples are. It is refused. This screens for copies; it proves no anonymity.",
     ),
-    ("Baseline", "The best training without synthetic samples, fixed before the test samples were looked at."),
+    (
+        "Baseline",
+        "The training without synthetic samples that did best on selection samples, or the default where these are too few; fixed before the test samples were looked at.",
+    ),
     (
         "Uplift",
         "Balanced accuracy (the mean of the accuracies of all classes) with synthetic samples, minus that of the baseline. A point is one percent of accuracy.",

@@ -1,6 +1,7 @@
 """`aigc explain`: it repeats the record, asks the gates again, and never guesses a sample."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -79,6 +80,16 @@ def test_an_accepted_candidate_outside_the_chosen_mix_says_so(content: VersionCo
 
     assert not published.published
     assert "the chosen mix 'both'" in published.why
+
+
+def test_a_class_that_selection_left_out_is_not_said_to_have_done_harm(content: VersionContent) -> None:
+    """The chosen mix may hold none of it: that, too, leaves a class out."""
+    choice = {"choice": {"classes": ["dog"], "mix": "classic"}}
+
+    why = explain(replace(content, metrics={**content.metrics, "EvalReport": choice}), "cccccc00").publication.why
+
+    assert "the chosen mix 'classic' has none of it" in why
+    assert "harm" not in why
 
 
 def test_the_nearest_training_sample_is_named_with_its_file_and_the_copy_limit(content: VersionContent) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.data.shards import cells_from_numpy
-from aigc_pipeline.metrics.uplift import BASELINES, Options, Pool, accuracy_estimate, choose_option
+from aigc_pipeline.metrics.uplift import BASELINES, Options, Pool, accuracy_estimate, choose_option, default_choice
 
 OPTIONS = Options(doses=[0.25], loss_weights=[0.5], default_dose=0.25, default_weight=0.5, num_seeds=2)
 
@@ -33,3 +33,13 @@ def test_an_accuracy_lies_within_what_is_possible():
     assert found.value == pytest.approx(0.875)
     assert 0 < found.ci_low < found.value
     assert found.ci_high == 1
+
+
+def test_the_default_names_the_classes_that_have_rows():
+    labels = np.array([1, 1, 2])
+    samples = LabelledCells(["a", "b", "c"], labels, cells_from_numpy(np.zeros((3, 1))))
+    pool = Pool(samples, np.ones(3, np.float32))
+
+    choice = default_choice(BASELINES[0], {"generated": pool}, OPTIONS, ("cat", "dog", "owl"))
+
+    assert choice.classes == ("dog", "owl")
