@@ -19,6 +19,12 @@ class Caution:
     text: str
 
 
+def training_minutes(content: ReportContent) -> float:
+    """Return the planned minutes of training behind the samples that were tested: varied real ones need none."""
+    choice = content.evaluation.choice
+    return 0.0 if choice is not None and choice.mix == "classic" else content.plan.minutes
+
+
 def cost_words(verdict: Verdict | None, minutes: float) -> tuple[str, str]:
     """Return the cost of a point of uplift as number and unit, or a dash and why there is none."""
     if verdict is None:

@@ -273,6 +273,16 @@ def test_cost_per_point_is_a_number_only_where_something_was_gained(make_content
     assert cost_words(harms, 2.1) == ("\N{EN DASH}", "no cost per point: nothing was gained by 2.1 minutes of training")
 
 
+def test_varied_samples_that_were_chosen_cost_no_training(make_content: ContentFactory) -> None:
+    content = make_content()
+    assert content.evaluation.choice is not None
+    choice = content.evaluation.choice.model_copy(update={"mix": "classic"})
+    evaluation = content.evaluation.model_copy(update={"choice": choice})
+
+    assert "0.95 minutes of training per point gained" in _page(content).text
+    assert " 0 minutes of training per point gained" in _page(replace(content, evaluation=evaluation)).text
+
+
 def test_worth_is_said_for_the_set_and_where_it_is_not_measurable(make_content: ContentFactory) -> None:
     page = _page(make_content())
 
