@@ -107,6 +107,11 @@ class ClassPlan(BaseModel):
     expectation: str
     """One sentence: what to expect and why."""
 
+    @property
+    def origin(self) -> str:
+        """Origin of the samples that the method makes."""
+        return "generated" if self.method == "generate" else "classic"
+
 
 class SynthesisPlan(Record):
     """How much is wanted per class, by which method, and what it will cost."""

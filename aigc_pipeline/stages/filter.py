@@ -71,7 +71,7 @@ def importance_weights(table: pa.Table, settings: ImportanceWeights | None) -> N
 
 def _shortfall(table: pa.Table, planned: SynthesisPlan) -> dict[str, int]:
     """Return wanted minus accepted per class, counted over the plan's own method."""
-    origin = {each.class_name: "generated" if each.method == "generate" else "classic" for each in planned.classes}
+    origin = {each.class_name: each.origin for each in planned.classes}
     rows = zip(*(table[name].to_pylist() for name in ("class_name", "origin", "accepted")), strict=True)
     kept = Counter(name for name, made, accepted in rows if accepted and made == origin[name])
     return {name: want - kept[name] for name, want in planned.want().items() if kept[name] < want}

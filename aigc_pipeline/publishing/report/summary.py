@@ -31,7 +31,10 @@ def cost_words(verdict: Verdict | None, minutes: float) -> tuple[str, str]:
         return "\N{EN DASH}", f"cost per point: nothing was tested ({fixed(minutes)} minutes of training planned)"
     uplift = 100 * verdict.uplift.value
     if uplift <= 0:
-        return "\N{EN DASH}", f"no cost per point: nothing was gained by {fixed(minutes)} minutes of training"
+        return (
+            "\N{EN DASH}",
+            f"no cost per point: nothing was gained by the {fixed(minutes)} minutes of training planned",
+        )
     doubt = "" if verdict.outcome == "helps" else ", but the gain itself is not certain"
     return f"{minutes / uplift:.2g}", f"minutes of training per point gained, as planned{doubt}"
 

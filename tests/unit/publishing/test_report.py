@@ -13,6 +13,7 @@ from aigc_pipeline.core.tables import CANDIDATES
 from aigc_pipeline.publishing.report import ReportContent, render_report, write_report
 from aigc_pipeline.publishing.report.gallery import MAX_CLASSES, build_gallery, spread
 from aigc_pipeline.publishing.report.summary import cost_words, groups_words, unfiltered_words
+from aigc_pipeline.publishing.report.tables import class_rows
 from aigc_pipeline.publishing.report.wording import (
     arm_words,
     as_sentence,
@@ -182,6 +183,16 @@ def test_complaints_shortfall_and_copies_are_warned_of(make_content: ContentFact
     assert "cat (1), dog (1)" in text
 
 
+def test_wanted_is_accepted_plus_short_and_varied_samples_stand_apart(make_content: ContentFactory) -> None:
+    content = make_content(reasons=(None,) * 9)
+    origins = ["generated"] * 6 + ["classic"] * 3
+    table = content.candidates.drop_columns("origin").append_column("origin", pa.array(origins))
+    plan = content.plan.model_copy(update={"with_classic": True})
+    rows = tuple(class_rows(replace(content, candidates=table, plan=plan)))
+
+    assert [(row.name, row.generated, row.varied) for row in rows] == [("cat", 3, 2), ("dog", 3, 1)]
+
+
 def test_a_run_without_candidates_critic_and_verdict_says_so(bare_content: ReportContent) -> None:
     text = _page(bare_content).text
 
@@ -270,7 +281,7 @@ def test_cost_per_point_is_a_number_only_where_something_was_gained(make_content
 
     assert cost_words(verdict, 2.1) == ("1", "minutes of training per point gained, as planned")
     assert cost_words(unsure, 2.1)[1].endswith("but the gain itself is not certain")
-    assert cost_words(harms, 2.1) == ("\N{EN DASH}", "no cost per point: nothing was gained by 2.1 minutes of training")
+    assert cost_words(harms, 2.1)[1] == "no cost per point: nothing was gained by the 2.1 minutes of training planned"
 
 
 def test_varied_samples_that_were_chosen_cost_no_training(make_content: ContentFactory) -> None:

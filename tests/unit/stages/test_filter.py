@@ -2,8 +2,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from aigc_pipeline.data.shards import write_table
 from aigc_pipeline.gates import FilterPolicy, ImportanceWeights, RejectionSampling
-from aigc_pipeline.stages.filter import accepted_rows, importance_weights
+from aigc_pipeline.records import ClassPlan, Judge, ScoredSet, SynthesisPlan
+from aigc_pipeline.stages.filter import FilterConfig, accepted_rows, filter_candidates, importance_weights
 
 
 def make_table(log_ratio: list[float | None], accepted: list[bool], labels: list[int]) -> pa.Table:
@@ -89,3 +91,21 @@ def test_accepted_samples_are_told_by_kind_so_that_neither_exceeds_what_is_wante
         {"class": "cat", "want": 2, "generated": 2, "varied": 2},
         {"class": "dog", "want": 1, "generated": 0, "varied": 0},
     ]
+
+
+def test_accepted_plus_short_is_wanted_and_varied_samples_are_told_apart(context, recording_reporter):
+    """Two of three wanted samples were generated; three varied ones stand beside them for selection to choose."""
+    files = {"fingerprint": "f" * 64, "path": "scored", "created_by": "test"}
+    origins = ["generated", "classic", "generated", "classic", "classic"]
+    (folder := context.store.workspace / "scored").mkdir()
+    table = pa.table({"class_name": ["cat"] * 5, "label": [0] * 5, "origin": origins})
+    write_table(folder / "scored.arrow", table)
+    cat = ClassPlan(class_name="cat", have=9, want=3, method="generate", expectation="")
+    planned = SynthesisPlan(
+        **files, classes=(cat,), total_samples=1, samples_per_second=1, minutes=1, num_bytes=1, with_classic=True
+    )
+    scored = ScoredSet(**files, num_samples=5, columns=(), ranges={})
+    filtered = filter_candidates(context, FilterConfig(gates=()), planned, Judge.model_construct(), scored)
+
+    assert filtered.shortfall == {"cat": 1}
+    assert recording_reporter.tables["accepted"] == [{"class": "cat", "want": 3, "generated": 2, "varied": 3}]
