@@ -24,7 +24,7 @@ from aigc_pipeline.core.reporting import LogReporter, Tee
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.pipeline import plan_pipeline, run_pipeline
 from aigc_pipeline.publishing.manifest import read_manifest
-from flows.logs import library_logs
+from flows.logs import library_logs, without_traceback_of_user_errors
 from flows.reporting import PrefectReporter
 from flows.tasks import PrefectRunner
 
@@ -64,6 +64,7 @@ def augment(
         overrides: Dotted settings such as `publish.when=helps`; they win over everything else.
     """
     console, artifacts = CONSOLE.get(), PrefectReporter()
+    without_traceback_of_user_errors()
     try:
         settings = load_config(
             file=Path(config_file) if config_file else None,

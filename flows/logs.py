@@ -1,10 +1,15 @@
-"""How the library's log lines reach the run page. Prefect drops INFO of foreign loggers, so their level is set here."""
+"""How log lines look on the run page: the library's milestones are there, and a user's error is one sentence.
+
+Prefect drops INFO of foreign loggers, so the library's level is set here.
+"""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect.logging.handlers import APILogHandler
+
+from aigc_pipeline.core.errors import PipelineError
 
 LIBRARY = "aigc_pipeline"
 
@@ -28,3 +33,15 @@ def library_logs(*, to_console: bool) -> Iterator[None]:
         library.removeHandler(handler)
         library.setLevel(level)
         library.propagate = propagate
+
+
+def without_traceback_of_user_errors() -> None:
+    """Let the engine of a worker's process, which logs the error of a failed run again, say it without its frames."""
+    logging.getLogger("prefect.flow_runs").addFilter(_in_a_sentence)
+
+
+def _in_a_sentence(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, PipelineError):
+        record.msg, record.args, record.exc_info = f"{type(error).__name__}: {error}", (), None
+    return True

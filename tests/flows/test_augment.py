@@ -123,6 +123,18 @@ def test_user_error_fails_the_run_with_its_message_alone(
         state.result()
 
 
+def test_user_error_is_one_line_where_a_worker_logs_it_again(tmp_path: Path) -> None:
+    engine = logging.getLogger("prefect.flow_runs")
+    failed: State[Manifest] = augment.fn(config_file=str(tmp_path / "nope.yaml"))  # type: ignore[assignment] # no engine, no API
+    error = failed.data
+    assert isinstance(error, ConfigError)
+
+    record = engine.makeRecord("", logging.ERROR, "", 0, "unexpected", (), (ConfigError, error, error.__traceback__))
+    engine.filter(record)
+
+    assert logging.Formatter().format(record) == f"ConfigError: {error}"
+
+
 def test_refused_artifacts_do_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError
