@@ -93,7 +93,7 @@ def _plan(settings: PipelineConfig, context: Context) -> State[Any]:
 def _run(settings: PipelineConfig, context: Context, artifacts: PrefectReporter) -> State[Any]:
     manifest = run_pipeline(settings, context=context, call=PrefectRunner())
     workspace = context.store.workspace.resolve()
-    artifacts.markdown("verdict", markdown_outcome(manifest, workspace=workspace))
+    artifacts.markdown("verdict", markdown_outcome(manifest, workspace=workspace, computed=artifacts.computed))
     if (
         manifest.directory is not None
     ):  # said at the end of every run, so that a run which reused all stages shows it too

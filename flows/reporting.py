@@ -70,10 +70,14 @@ class PrefectReporter:
     def __init__(self) -> None:
         """Start with no artifact."""
         self.num_refused = 0
+        self.computed: set[str] = set()
+        """Stages that were computed, not answered from the store."""
         self._bars: dict[str, _Progress] = {}
 
     def stage(self, name: str, event: StageEvent, seconds: float) -> None:  # noqa: ARG002 - the Protocol's signature
         """Show where the bars of a finished stage ended, and forget them."""
+        if event == "finished":
+            self.computed.add(name)
         if event != "started":
             for bar in self._bars.values():
                 self._try(bar.show)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TABLE = "metadata.parquet"
 REPORT = "report.html"
+_NOTHING_NEW = "Nothing new: every input and setting is as before, so the earlier result still stands."
 
 
 def print_outcome(
@@ -30,15 +31,17 @@ def print_outcome(
     print_lines(console, manifest.sentence, bold=True)
     print_lines(console, sentence_of(manifest.reason))
     if computed is not None and "publish" not in computed:
-        print_lines(console, "Nothing new: every input and setting is as before, so the earlier result still stands.")
+        print_lines(console, _NOTHING_NEW)
     console.print()
     print_lines(console, *path_lines(manifest, workspace))
     print_commands(console, next_commands(manifest, workspace))
 
 
-def markdown_outcome(manifest: "Manifest", *, workspace: Path) -> str:
-    """Return the end of a run as markdown, for a page that shows it."""
+def markdown_outcome(manifest: "Manifest", *, workspace: Path, computed: Collection[str]) -> str:
+    """Return the end of a run as markdown, for a page that shows it. `computed` names the stages that it computed."""
     lines = [f"**{manifest.sentence}**", "", sentence_of(manifest.reason), ""]
+    if "publish" not in computed:
+        lines += [_NOTHING_NEW, ""]
     if manifest.directory is not None:
         uri = (workspace / manifest.directory / REPORT).resolve().as_uri()
         lines += [f"Report, on the worker's machine: [{uri}]({uri})", ""]

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import Artifact, State
 
 from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.core.errors import ConfigError
@@ -56,9 +56,16 @@ def _run_id(state: State[Manifest]) -> UUID:
 
 
 def artifacts(state: State[Manifest]) -> dict[str, str]:
+    return {each.key or "": each.type or "" for each in _artifacts(state)}
+
+
+def verdict_of(state: State[Manifest]) -> str:
+    return next(str(each.data) for each in _artifacts(state) if each.key == "verdict")
+
+
+def _artifacts(state: State[Manifest]) -> list[Artifact]:
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[_run_id(state)])))
-    return {each.key or "": each.type or "" for each in found}
+        return client.read_artifacts(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[_run_id(state)])))
 
 
 def test_flow_publishes_and_its_state_carries_the_verdict(first: State[Manifest]) -> None:
@@ -100,6 +107,8 @@ def test_second_run_reuses_every_stage_and_publishes_the_same(first: State[Manif
     assert set(task_states(second).values()) == {"Reused"}
     assert second.result() == first.result()
     assert artifacts(second) == {"verdict": "markdown", "rows": "table"}
+    assert "Nothing new" in verdict_of(second)
+    assert "Nothing new" not in verdict_of(first)
 
 
 def test_dry_run_stops_after_the_plan(first: State[Manifest], workspace: Path) -> None:  # noqa: ARG001 - its stages are reused
