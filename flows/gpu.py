@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
@@ -33,9 +34,11 @@ def one_training_per_gpu(runtime: RuntimeConfig) -> Iterator[None]:
     """
     with ExitStack() as held:
         for gpu in gpus_of(runtime):
-            limit = limit_name(gpu)
-            if _limit_exists(limit):
-                held.enter_context(concurrency(limit, strict=True, raise_on_lease_renewal_failure=False))
+            limit = _find_limit(limit_name(gpu))
+            if limit is not None:
+                if limit.active_slots >= limit.limit:
+                    logger.warning("another training holds the limit %s: waiting for it to end", limit.name)
+                held.enter_context(concurrency(limit.name, strict=True, raise_on_lease_renewal_failure=False))
             held.enter_context(locked(Path(tempfile.gettempdir()) / f"aigc-gpu-{gpu}.lock"))
         yield
 
@@ -88,10 +91,9 @@ def _opened(file: Path) -> int:
     return descriptor
 
 
-def _limit_exists(name: str) -> bool:
+def _find_limit(name: str) -> GlobalConcurrencyLimitResponse | None:
     with get_client(sync_client=True) as client:
         try:
-            client.read_global_concurrency_limit_by_name(name)
+            return client.read_global_concurrency_limit_by_name(name)
         except ObjectNotFound:
-            return False
-    return True
+            return None

@@ -16,20 +16,22 @@ LIBRARY = "aigc_pipeline"
 
 @contextmanager
 def library_logs(*, to_console: bool) -> Iterator[None]:
-    """Send the library's milestones to Prefect while a flow runs, and leave its logger as it was afterwards.
+    """Send the library's milestones and the flows' own warnings to Prefect while a flow runs; leave both loggers as they were.
 
     Args:
-        to_console: let them through to the process's own output too, where a worker shows them. A terminal that has
+        to_console: let the milestones through to the process's own output too, where a worker shows them. A terminal that has
             progress bars would say everything twice.
     """
-    library, handler = logging.getLogger(LIBRARY), APILogHandler()
+    library, flows, handler = logging.getLogger(LIBRARY), logging.getLogger("flows"), APILogHandler()
     level, propagate = library.level, library.propagate
     library.setLevel(logging.INFO)
     library.propagate = to_console
     library.addHandler(handler)
+    flows.addHandler(handler)
     try:
         yield
     finally:
+        flows.removeHandler(handler)
         library.removeHandler(handler)
         library.setLevel(level)
         library.propagate = propagate

@@ -5,6 +5,7 @@ counted. Curves are left out: the UI has no plots, the HTML report does.
 """
 
 import base64
+import io
 import logging
 import re
 import time
@@ -14,6 +15,7 @@ from typing import cast
 from uuid import UUID
 
 import httpx
+from PIL import Image
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -101,12 +103,8 @@ class PrefectReporter:
 
         Pictures of one series share a key and form a timeline.
         """
-        if len(png) > _MAX_IMAGE_BYTES:
-            logger.info(
-                "picture '%s' has %d bytes, over %d: only the report shows it", title, len(png), _MAX_IMAGE_BYTES
-            )
-            return
-        self.markdown(title, f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+        kind, content = small_picture(png)
+        self.markdown(title, f"![{title}](data:image/{kind};base64,{base64.b64encode(content).decode()})")
 
     def file(self, title: str, path: Path) -> None:
         """Create a markdown artifact with the address in full: browsers refuse `file:` links from a web page."""
@@ -133,6 +131,22 @@ class PrefectReporter:
             self.num_refused += 1
             level = logging.WARNING if self.num_refused == 1 else logging.DEBUG
             logger.log(level, "the Prefect API refused an artifact (%d so far): %r", self.num_refused, err)
+
+
+def small_picture(png: bytes) -> tuple[str, bytes]:
+    """Return format and content of a picture for a page: as it is where it is small, else as JPEG, halved until it is."""
+    if len(png) <= _MAX_IMAGE_BYTES:
+        return "png", png
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    while len(jpeg := _jpeg(picture)) > _MAX_IMAGE_BYTES:
+        picture = picture.reduce(2)
+    return "jpeg", jpeg
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def key_of(title: str) -> str:

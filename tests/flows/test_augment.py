@@ -1,21 +1,29 @@
 """The flow on points, whose whole pipeline takes seconds: same result as the library, stages visible, reuse named."""
 
+import base64
 import fcntl
+import io
 import logging
 import os
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import UUID
 
+import numpy as np
 import pytest
+from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import Artifact, State
+from prefect.logging.handlers import APILogHandler
 
 from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.records import Manifest, SynthesisPlan
 from flows.augment import augment
 from flows.gpu import gpus_of, locked, one_training_per_gpu
+from flows.logs import library_logs
 from flows.reporting import PrefectReporter, key_of
 
 STAGES = (
@@ -77,6 +85,14 @@ def test_flow_publishes_and_its_state_carries_the_verdict(first: State[Manifest]
 
 def test_every_stage_is_a_task_run_named_after_it(first: State[Manifest]) -> None:
     assert set(task_states(first)) == set(STAGES)
+
+
+def test_warnings_of_the_flows_reach_the_run_too() -> None:
+    flows = logging.getLogger("flows")
+
+    with library_logs(to_console=True):
+        assert [type(each) for each in flows.handlers] == [APILogHandler]
+    assert flows.handlers == []
 
 
 def test_flow_leaves_the_library_logger_as_it_was(first: State[Manifest]) -> None:
@@ -172,6 +188,21 @@ def test_progress_is_throttled_and_ends_where_the_task_stopped(monkeypatch: pyte
     assert [each.partition(" (")[0] for each in shown] == ["embed: 0 of 100", "embed: 50 of 100"]
 
 
+@pytest.mark.parametrize("side", [16, 512, 2048])
+def test_pictures_of_any_size_are_shown(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise is the hardest to store: 16, 512 and 2048 px are 1 kB, 0.8 MB and 13 MB of PNG."""
+    shown: list[str] = []
+    monkeypatch.setattr("flows.reporting.create_markdown_artifact", lambda text, **_: shown.append(text))
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    Image.fromarray(noise).save(file := io.BytesIO(), "PNG")
+
+    PrefectReporter().image("samples after 12", file.getvalue())
+
+    content = base64.b64decode(shown[0].rpartition("base64,")[2].removesuffix(")"))
+    assert Image.open(io.BytesIO(content)).format == ("PNG" if side == 16 else "JPEG")
+    assert len(content) <= 200_000
+
+
 @pytest.mark.parametrize(
     ("title", "key"),
     [
@@ -206,13 +237,33 @@ def test_gpu_index_follows_cuda_visible_devices() -> None:
 
 @pytest.mark.usefixtures("two_gpus")
 def test_several_processes_hold_a_gpu_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("flows.gpu._limit_exists", lambda _: False)
+    monkeypatch.setattr("flows.gpu._find_limit", lambda _: None)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     with one_training_per_gpu(RuntimeConfig(processes=2)):
         for gpu in ("5", "7"):
             with (tmp_path / f"aigc-gpu-{gpu}.lock").open() as lock, pytest.raises(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(("active", "warnings"), [(0, 0), (1, 1)])
+def test_waiting_for_a_limit_is_said(
+    active: int,
+    warnings: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    limit = SimpleNamespace(name="gpu:here:7", limit=1, active_slots=active)
+    monkeypatch.setattr("flows.gpu._find_limit", lambda _: limit)
+    monkeypatch.setattr("flows.gpu.concurrency", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    with one_training_per_gpu(RuntimeConfig()):
+        pass
+
+    assert caplog.messages == ["another training holds the limit gpu:here:7: waiting for it to end"] * warnings
 
 
 def test_lock_of_another_user_can_be_waited_for(tmp_path: Path) -> None:
