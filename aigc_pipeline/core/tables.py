@@ -144,7 +144,11 @@ METADATA: tuple[Column, ...] = (
         "role", pa.string(), "`train`, `calibration`, `selection` or `test`: what the pipeline used a real sample for."
     ),
     Column("recommended", pa.bool_(), "Train on this row? True for real rows; for synthetic rows set by the verdict."),
-    Column("weight", pa.float32(), "Loss weight that was measured with."),
+    Column(
+        "weight",
+        pa.float32(),
+        "Loss weight where all rows are shown equally often; gives synthetic rows the share of the loss that was measured.",
+    ),
     Column("sha256", pa.string(), "sha256 of the published file (or of the inline values)."),
     Column("source_uri", pa.string(), "The user's own file, relative to the source.", nullable=True),
     Column("source_sha256", pa.string(), "sha256 of the user's own file.", nullable=True),

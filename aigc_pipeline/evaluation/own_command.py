@@ -64,6 +64,6 @@ def decide_by_command(comparison: Comparison, material: Material, choice: Choice
         labels,
         baseline_name=WITHOUT,
         dose=choice.dose,
-        loss_weight=synthetic_part(material, choice).weight,
+        loss_weight=choice.loss_weight,
         opening=opening,
     )

@@ -30,7 +30,7 @@ _COLUMNS = """\
 | `role` | What the pipeline used a real row for: `train` (generator and encoders), `calibration` (critic), `selection` (choices), `test` (the verdict alone). |
 | `origin` | `real`, `classic` (a varied real sample; `parent_ids` names which) or `generated`. |
 | `recommended` | Train on this row? True for real rows; for synthetic rows set by the verdict above. |
-| `weight` | The weight of the row in the loss with which the verdict was measured; "How it was made" says in what mixture. |
+| `weight` | The weight of the row in the loss, where every row is shown equally often. It gives synthetic rows the share of the loss that the verdict was measured with. |
 | `p_real` | Calibrated probability of being real, for synthetic rows. |
 | `train_distance` | Distance to the nearest training sample. |"""
 _FILES = """\

@@ -15,8 +15,6 @@ class Decision:
     writes_version: bool
     writes_synthetic: bool
     recommends: bool
-    weight: float
-    """Loss weight of synthetic rows: the one the verdict was measured with."""
     reason: str
     sentence: str
     """The verdict."""
@@ -27,12 +25,11 @@ def decide(when: When, judge: Judge, report: EvalReport, filtered: FilteredSet) 
     verdict = report.verdict
     untested = "No candidate was accepted" if filtered.shortfall else "The plan wants no synthetic sample"
     sentence = verdict.sentence if verdict else f"{untested}, so there was nothing to test."
-    weight = verdict.loss_weight if verdict else 1.0
     helps = verdict is not None and verdict.outcome == "helps"
     obstacle = obstacle_to_publishing(judge, report, filtered)
 
     def decision(*, version: bool = True, synthetic: bool, recommends: bool = False, reason: str) -> Decision:
-        return Decision(version, synthetic, recommends, weight, reason, sentence)
+        return Decision(version, synthetic, recommends, reason, sentence)
 
     if when == "never":
         return decision(version=False, synthetic=False, reason="no version is published: publish.when is 'never'")

@@ -21,6 +21,7 @@ from aigc_pipeline.core.tables import CANDIDATES
 from aigc_pipeline.data.loader import LabelledCells, from_table, load_cells
 from aigc_pipeline.data.mixing import chosen_rows
 from aigc_pipeline.data.shards import read_shards, read_table
+from aigc_pipeline.metrics.command import synthetic_weight
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.publishing.card import card
 from aigc_pipeline.publishing.decision import Decision, When, decide
@@ -50,6 +51,7 @@ from aigc_pipeline.records import (
     Manifest,
     RawDataset,
     SynthesisPlan,
+    Verdict,
 )
 
 STAGE_VERSION = 6
@@ -152,14 +154,28 @@ def _write_tables(context: Context, config: PublishConfig, run: _Run, decision: 
         accepted = table.take(pa.array(rows))
         published = frozenset(accepted["sample_id"].to_pylist())
         cells = _candidate_cells(context, run).take(rows)
+        weight = row_weight(
+            run.report.verdict, sum(splits.num_samples(role) for role in ROLES if role != "test"), len(rows)
+        )
         parts.append(
-            synthetic_rows(accepted, cells, splits.spec, built, recommended=decision.recommends, weight=decision.weight)
+            synthetic_rows(accepted, cells, splits.spec, built, recommended=decision.recommends, weight=weight)
         )
     write_parquet(built / METADATA_FILE, pa.concat_tables(parts, promote_options="default"), classes)
     write_parquet(built / CANDIDATES_FILE, conform(CANDIDATES, table), classes)
     ingested, cleaned, split = (context.files_of(record) for record in (run.raw, run.cleaned, splits))
     ledger = build_ledger(ingested, cleaned, split, table, num_listed=run.raw.num_listed, published=published)
     write_parquet(built / LEDGER_FILE, ledger, classes)
+
+
+def row_weight(verdict: Verdict | None, num_real: int, num_synthetic: int) -> float:
+    """Return the weight of a synthetic row beside real rows of weight 1, where every row is shown equally often.
+
+    It gives them the share of the loss that the verdict was measured with: whoever trains on the table has no batches of
+    which a share is synthetic. 1 where nothing was tested.
+    """
+    if verdict is None:
+        return 1.0
+    return synthetic_weight(num_real, num_synthetic, dose=verdict.dose, loss_weight=verdict.loss_weight)
 
 
 def _write_documents(context: Context, run: _Run, decision: Decision, built: Path) -> None:

@@ -62,8 +62,9 @@ def choice_words(choice: Choice, classes: tuple[str, ...]) -> str:
 def mixture_words(verdict: Verdict) -> str:
     """Return how synthetic rows were mixed in for the verdict."""
     if verdict.baseline == COMMAND:
-        return f"each synthetic row at weight {verdict.loss_weight:.3g} beside real rows of weight 1"
-    return f"{percent(verdict.dose, 0)} synthetic rows in a batch at loss weight {verdict.loss_weight:.3g}"
+        share = f"{percent(verdict.dose, 0)} of a batch at loss weight {verdict.loss_weight:g}"
+        return f"synthetic rows weighted for the share of the loss of {share}"
+    return f"{percent(verdict.dose, 0)} synthetic rows in a batch at loss weight {verdict.loss_weight:g}"
 
 
 def control_words(arms: dict[str, Estimate], verdict: Verdict | None) -> str | None:

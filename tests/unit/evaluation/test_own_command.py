@@ -92,6 +92,7 @@ def test_the_documented_command_says_that_more_digits_help(material, monkeypatch
     assert {name: rows.shape for name, rows in comparison.predicted.items()} == {WITHOUT: (2, 400), WITH: (2, 400)}
     assert comparison.values[WITHOUT].min() > 0.5
     assert verdict.outcome == "helps"
+    assert (verdict.dose, verdict.loss_weight) == (CHOICE.dose, CHOICE.loss_weight)
     assert verdict.uplift.value == pytest.approx((comparison.values[WITH] - comparison.values[WITHOUT]).mean())
     assert not (material.context.out / "command" / "trials").exists()
     assert (material.context.out / "command" / "runs" / f"{WITH}-1" / "answer.json").exists()

@@ -172,7 +172,10 @@ def test_inline_samples_are_not_offered_as_pictures(make_content: ContentFactory
     ("baseline", "mixture"),
     [
         ("balanced_softmax", "with 25\u00a0% synthetic rows in a batch at loss weight 0.5 (question"),
-        ("your_command", "with each synthetic row at weight 0.5 beside real rows of weight 1 (question"),
+        (
+            "your_command",
+            "with synthetic rows weighted for the share of the loss of 25\u00a0% of a batch at loss weight 0.5 (question",
+        ),
     ],
 )
 def test_the_mixture_is_that_of_the_training_that_decided(

@@ -14,7 +14,7 @@ def evidence(
     shortfall: dict[str, int] | None = None,
     mix: str = "generated",
 ):
-    verdict = SimpleNamespace(outcome=outcome, sentence="said", loss_weight=0.5) if outcome else None
+    verdict = SimpleNamespace(outcome=outcome, sentence="said") if outcome else None
     return (
         SimpleNamespace(complaints=complaints),
         SimpleNamespace(verdict=verdict, memorised=memorised, choice=SimpleNamespace(mix=mix)),

@@ -382,13 +382,13 @@ def test_a_verdict_by_the_users_own_training_is_not_said_to_come_from_batches_of
 ) -> None:
     content = make_content()
     assert content.evaluation.verdict is not None
-    verdict = content.evaluation.verdict.model_copy(update={"baseline": "your_command", "loss_weight": 0.18315})
+    verdict = content.evaluation.verdict.model_copy(update={"baseline": "your_command"})
     arms = {**content.evaluation.arms, "your_command": content.evaluation.arms["smote"]}
     evaluation = content.evaluation.model_copy(update={"verdict": verdict, "arms": arms})
 
     text = _page(replace(content, evaluation=evaluation)).text
 
-    assert "Mixed in as each synthetic row at weight 0.183 beside real rows of weight 1" in text
+    assert "Mixed in as synthetic rows weighted for the share of the loss of 25 % of a batch at loss weight 0.5" in text
     assert "and your own training without and with synthetic samples" in text
     assert "small network" not in text
 
