@@ -16,6 +16,7 @@ from aigc_pipeline.publishing.report.summary import (
     mixture_words,
     training_words,
     unfiltered_words,
+    unseen_words,
     worth_of,
 )
 from aigc_pipeline.publishing.report.wording import arm_words, as_sentence, percent, points, reason_words
@@ -146,7 +147,7 @@ def _filtering(content: ReportContent) -> str:
     if reason is not None or judge.auc is None or judge.ece is None:
         return f"Not filtered by probability: {reason}."
     excess = "" if judge.excess_ece is None else f", of which {max(judge.excess_ece, 0):.3f} beyond chance,"
-    return f"Filtered by a calibrated critic (AUC {judge.auc:.3f}, ECE {judge.ece:.3f}{excess} on unseen samples)."
+    return f"Filtered by a calibrated critic (AUC {judge.auc:.3f}, ECE {judge.ece:.3f}{excess} on {unseen_words(content)})."
 
 
 def _copies(content: ReportContent) -> str:

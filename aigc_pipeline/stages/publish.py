@@ -220,6 +220,7 @@ def _report_content(context: Context, run: _Run, decision: Decision, published: 
         classes=splits.classes,
         source=run.raw.source,
         samples_seen=run.checkpoint.samples_seen,
+        num_selection=splits.num_samples("selection"),
         best_samples_seen=run.checkpoint.best_samples_seen,
         training_events=run.checkpoint.events,
         family=run.checkpoint.family,

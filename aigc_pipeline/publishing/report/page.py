@@ -21,6 +21,7 @@ from aigc_pipeline.publishing.report.summary import (
     training_minutes,
     training_words,
     unfiltered_words,
+    unseen_words,
     warnings_of,
     worth_of,
 )
@@ -76,6 +77,7 @@ def _findings(content: ReportContent) -> dict[str, object]:
         "class_rows": tuple(class_rows(content)),
         "groups": groups_words(content),
         "training": training_words(content),
+        "unseen": unseen_words(content),
         "unfiltered": unfiltered_words(content),
         "group_rows": group_rows(evaluation),
         "fidelity": tuple(fidelity_rows(evaluation)),

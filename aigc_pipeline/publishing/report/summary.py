@@ -96,6 +96,16 @@ def unfiltered_words(content: ReportContent) -> str | None:
     return "none of the gates reads it"
 
 
+def unseen_words(content: ReportContent) -> str:
+    """Return what the critic was proven on. It says how much the proof is worth: three samples prove little."""
+    n = content.num_selection
+    return (
+        "unseen samples"
+        if n is None
+        else f"{n:,} unseen real {'sample' if n == 1 else 'samples'} and fresh synthetic ones"
+    )
+
+
 def groups_words(content: ReportContent) -> str:
     """Return the answer to whether a group is left out, as far as it was measured."""
     groups = content.evaluation.groups

@@ -191,3 +191,7 @@ def test_the_mixture_is_that_of_the_training_that_decided(
 
 def test_a_run_without_candidates_filtered_nothing(make_content: ContentFactory) -> None:
     assert "iltered by" not in card(make_content(reasons=()), make_rows())
+
+
+def test_the_numbers_of_the_critic_name_how_many_real_samples_they_rest_on(make_content: ContentFactory) -> None:
+    assert "beyond chance, on 71 unseen real samples and" in card(make_content(num_selection=71), make_rows())

@@ -441,3 +441,8 @@ def test_a_generator_that_was_not_trained_is_not_said_to_have_seen_samples(make_
     text = _page(replace(make_content(), family="classic", samples_seen=0)).text
 
     assert "Generator classic , which was not trained" in text
+
+
+def test_the_proof_of_the_critic_names_how_many_real_samples_it_rests_on(make_content: ContentFactory) -> None:
+    assert "passed its health checks on 3 unseen real samples" in _page(make_content(num_selection=3)).text
+    assert "passed its health checks on unseen samples" in _page(make_content()).text
