@@ -13,7 +13,9 @@ from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar, get_type_
 from aigc_pipeline.config import PipelineConfig, to_yaml
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.records import Record
+from aigc_pipeline.core.reporting import Scalar
 from aigc_pipeline.core.strict import Settings, digest_of
+from aigc_pipeline.evaluation.effort import expected_effort
 from aigc_pipeline.metrics.command import command_files
 from aigc_pipeline.records import (
     CandidateSet,
@@ -75,8 +77,14 @@ def judge_pipeline(config: PipelineConfig, *, context: Context, call: Runner | N
 
 
 def plan_pipeline(config: PipelineConfig, *, context: Context, call: Runner | None = None) -> SynthesisPlan:
-    """Run up to the plan: what would be synthesized, at what cost. Nothing is trained."""
-    return _prepare(config, StageCaller.of(config, context, call))[3]
+    """Run up to the plan: what would be synthesized, at what cost. Nothing is trained but short probes of the speed."""
+    _, _, splits, planned = _prepare(config, StageCaller.of(config, context, call))
+    effort = expected_effort(context, config.evaluate.question(), splits, planned)
+    row: dict[str, Scalar] = {"trainings at most": effort.num_trainings, "minutes at most": round(effort.minutes, 2)}
+    if (command := config.evaluate.command) is not None:
+        row["runs of your command besides"] = 2 * command.num_seeds
+    context.reporter.table("evaluation to expect", [row])
+    return planned
 
 
 @dataclass(frozen=True)

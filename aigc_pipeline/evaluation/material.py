@@ -1,6 +1,6 @@
 """Everything that an evaluation reads, opened once: real roles, candidates, their judge features and their fate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,9 +132,13 @@ class Material:
         return {mix: Pool(self.candidates.take(index), weights[index]) for mix, index in rows.items()}
 
     def is_balanced(self, samples: LabelledCells) -> bool:
-        """Say whether all classes are equally large, give or take 5 %."""
-        counts = samples.class_counts(self.num_classes)
-        return bool(counts.max() <= _BALANCED_RATIO * max(counts.min(), 1))
+        """Say whether all classes are equally large in these samples."""
+        return is_balanced(samples.class_counts(self.num_classes).tolist())
+
+
+def is_balanced(counts: Sequence[int]) -> bool:
+    """Say whether all classes are equally large, give or take 5 %."""
+    return max(counts) <= _BALANCED_RATIO * max(min(counts), 1)
 
 
 def _none_of(samples: LabelledCells) -> LabelledCells:

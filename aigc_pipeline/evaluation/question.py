@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from aigc_pipeline.core.samples import Mix
+from aigc_pipeline.core.samples import Mix, SampleSpec
 from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.evaluation.material import QUOTA, Material
@@ -36,7 +37,7 @@ from aigc_pipeline.records import Choice, DosePoint, Estimate, GroupOutcome, Ver
 from aigc_pipeline.training.devices import device_of
 
 Row = dict[str, str | int | float | None]
-_SEEDS_TO_DESCRIBE = 2
+SEEDS_TO_DESCRIBE = 2
 """Trainings of baselines that were not chosen: they are described, not tested."""
 
 
@@ -129,7 +130,7 @@ class Question:
             treated = replace(treated, dose=choice.dose, loss_weight=choice.loss_weight)
             control = copies_of(real, pool, numpy_generator(material.context.seed, "copies"))
             arms += [(treated, pool), (replace(treated, name=f"{baseline.name}_and_copies"), control)]
-        fewer = min(num_seeds, _SEEDS_TO_DESCRIBE)
+        fewer = min(num_seeds, SEEDS_TO_DESCRIBE)
         seeds = {arm.name: num_seeds if pool or arm is baseline else fewer for arm, pool in arms}
         trials = self._trials("uplift", sum(seeds.values()), real)
         predicted = {
@@ -257,7 +258,7 @@ class Question:
     def _trials(self, purpose: str, number: int, real: LabelledCells) -> Trials:
         """Return how downstream models are trained, with progress over `number` trainings."""
         context = self.material.context
-        total = self.settings.total_samples or int(np.clip(60 * len(real), 20_000, 200_000))
+        total = samples_per_training(self.settings, len(real))
         done = iter(range(1, number + 1))
         return Trials(
             self.material.splits.spec,
@@ -275,6 +276,15 @@ class Question:
         kind, material = self.settings.network, self.material
         if kind == "linear_probe":
             return lambda: material.judge_encoder.linear_probe(material.num_classes)
-        spec, on_gpu = material.splits.spec, device_of(material.context.runtime).type == "cuda"
-        is_large = kind == "large" or (kind == "auto" and on_gpu)
-        return lambda: modality_of(spec).network(spec, material.num_classes, is_large=is_large)
+        return scratch_network(kind, material.splits.spec, material.num_classes, device_of(material.context.runtime))
+
+
+def samples_per_training(settings: Settings, num_real: int) -> int:
+    """Return how many samples a downstream training is shown."""
+    return settings.total_samples or int(np.clip(60 * num_real, 20_000, 200_000))
+
+
+def scratch_network(kind: str, spec: SampleSpec, num_classes: int, device: torch.device) -> Callable[[], nn.Module]:
+    """Return what makes a fresh network that starts from scratch: the large one where it is named, or on a GPU."""
+    is_large = kind == "large" or (kind == "auto" and device.type == "cuda")
+    return lambda: modality_of(spec).network(spec, num_classes, is_large=is_large)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections import Counter
 from typing import Any
 
@@ -7,9 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from aigc_pipeline import read_manifest
+from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.core.store import Store
 from aigc_pipeline.core.tables import CANDIDATES, LEDGER, METADATA
 from aigc_pipeline.data.shards import read_table
+from aigc_pipeline.metrics import uplift
+from aigc_pipeline.pipeline import plan_pipeline
 from aigc_pipeline.publishing.versions import resolve, verify
 from tests.e2e.running import fast_config, run
 
@@ -190,3 +195,25 @@ def test_a_plan_that_wants_nothing_makes_a_version_of_the_real_samples(tmp_path)
 
     assert (manifest.num_real, manifest.num_synthetic) == (6, 0)
     assert "the plan wants no synthetic sample" in manifest.reason
+
+
+@pytest.mark.parametrize("min_selection", [300, 1])
+def test_the_trainings_that_a_plan_names_are_those_that_an_evaluation_takes(
+    vector_workspace, tmp_path, monkeypatch, recording_reporter, min_selection
+):
+    workspace = tmp_path / "copy"
+    shutil.copytree(vector_workspace, workspace)
+    config = fast_config("mixture", f"evaluate.min_selection={min_selection}", "evaluate.num_subsamples=3")
+    trainings: list[str] = []
+    fit = uplift.fit_downstream
+    monkeypatch.setattr(
+        uplift, "fit_downstream", lambda arm, *rest, **more: trainings.append(arm.name) or fit(arm, *rest, **more)
+    )
+
+    run(config, workspace, recording_reporter)
+    plan_pipeline(config, context=Context(Store(workspace), config.seed, config.runtime, recording_reporter))
+
+    [expected] = recording_reporter.tables["evaluation to expect"]
+    curve = len(config.evaluate.learning_shares) * config.evaluate.num_seeds  # only where accuracy rose
+    assert len(trainings) in (expected["trainings at most"], expected["trainings at most"] - curve)
+    assert expected["minutes at most"] > 0

@@ -1,0 +1,72 @@
+"""How long the verdict will take: the trainings that it rests on, times how long one takes here."""
+
+import time
+from dataclasses import dataclass
+
+from aigc_pipeline.core.context import Context
+from aigc_pipeline.data.loader import load_cells
+from aigc_pipeline.evaluation.material import is_balanced
+from aigc_pipeline.evaluation.question import SEEDS_TO_DESCRIBE, Settings, samples_per_training, scratch_network
+from aigc_pipeline.metrics.downstream import Budget, fit_downstream
+from aigc_pipeline.metrics.uplift import BASELINES, FOR_BALANCED
+from aigc_pipeline.records import DatasetSplits, SynthesisPlan
+from aigc_pipeline.training.devices import device_of
+
+_FIRST_STEPS, _PROBE_SECONDS = 5, 1.5
+_MIXES_WITH_CLASSIC = 3
+"""Generated rows, varied real ones, both."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What an evaluation takes at most: fewer trainings where nothing is accepted, or accuracy does not rise."""
+
+    num_trainings: int
+    """Of the downstream network."""
+    minutes: float
+    """All of them, one's own command left out."""
+
+
+def expected_effort(context: Context, settings: Settings, splits: DatasetSplits, planned: SynthesisPlan) -> Effort:
+    """Count the trainings, and train on the training role for about two seconds to find out how long one takes."""
+    num_trainings = count_trainings(settings, splits, planned)
+    num_real = sum(splits.num_samples(role) for role in splits.class_counts if role != "test")
+    seconds = samples_per_training(settings, num_real) / _samples_per_second(context, settings, splits)
+    return Effort(num_trainings, num_trainings * seconds / 60)
+
+
+def count_trainings(settings: Settings, splits: DatasetSplits, planned: SynthesisPlan) -> int:
+    """Return how many downstream networks are trained at most."""
+    counts = [sum(each) for each in zip(*(n for role, n in splits.class_counts.items() if role != "test"), strict=True)]
+    num_baselines = len(FOR_BALANCED) if is_balanced(counts) else len(BASELINES)
+    described = (num_baselines - 1) * min(settings.num_seeds, SEEDS_TO_DESCRIBE)
+    options = settings.options
+    chooses = splits.num_samples("selection") >= settings.min_selection
+    if not any(planned.want().values()):
+        return settings.num_seeds + described + (num_baselines * options.num_seeds if chooses else 0)
+    num_mixes = _MIXES_WITH_CLASSIC if planned.with_classic else 1
+    num_choices = num_baselines + num_mixes * len(options.doses) + len(options.loss_weights) - 1
+    return (
+        (num_choices * options.num_seeds if chooses else 0)
+        + 2 * settings.num_cas_seeds
+        + (3 + len(settings.learning_shares)) * settings.num_seeds
+        + described
+    )
+
+
+def _samples_per_second(context: Context, settings: Settings, splits: DatasetSplits) -> float:
+    train = load_cells(context.files_of(splits) / "train.arrow")
+    device, num_classes = device_of(context.runtime), len(splits.classes)
+    build = scratch_network(settings.network, splits.spec, num_classes, device)
+
+    def seconds(steps: int) -> float:
+        budget = Budget(steps * settings.batch_size, settings.batch_size, context.seed, device)
+        started = time.perf_counter()
+        fit_downstream(
+            BASELINES[-1], train, None, spec=splits.spec, num_classes=num_classes, budget=budget, build=build
+        )
+        return time.perf_counter() - started
+
+    seconds(_FIRST_STEPS)  # the first training of a process is slower
+    steps = max(_FIRST_STEPS, round(_FIRST_STEPS * _PROBE_SECONDS / seconds(_FIRST_STEPS)))
+    return steps * settings.batch_size / seconds(steps)
