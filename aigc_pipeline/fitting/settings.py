@@ -2,15 +2,12 @@
 
 from pydantic import Field
 
-from aigc_pipeline.generators.conditions import CLASS_ALONE
 from aigc_pipeline.generators.recipe import Recipe
 
 
 class FitSettings(Recipe):
     """Family, budget, and how the training is run."""
 
-    condition_on: tuple[str, ...] = CLASS_ALONE
-    """What the generator is told: `class`, and attributes of `metadata.csv` by name; `[]` tells it nothing."""
     checkpoint_share: float = Field(default=0.05, gt=0, le=1)
     """A full state is stored every such share of training."""
     snapshot_share: float = Field(default=0.1, gt=0, le=1)

@@ -25,6 +25,11 @@ class Told:
     conditions: Conditions | None
     """None where labels are classes."""
 
+    def names_of(self, label: int) -> set[str]:
+        """Return the names of what the training samples of a class are told."""
+        rows = {label} if self.conditions is None else set(self.conditions.of_class(label).tolist())
+        return {self.names[row] for row in rows}
+
     @classmethod
     def read(cls, context: Context, splits: DatasetSplits, condition_on: tuple[str, ...]) -> "Told":
         """Read both roles.

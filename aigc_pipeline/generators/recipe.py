@@ -1,7 +1,7 @@
 """What is trained, for how long and from where: the part of the training settings that the plan must know too."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from aigc_pipeline.core.samples import content_sha256
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.generators import AnyGenerator
-from aigc_pipeline.generators.conditions import Conditions
+from aigc_pipeline.generators.conditions import CLASS_ALONE, Conditions
 from aigc_pipeline.generators.flow_matching import FlowMatching
 from aigc_pipeline.records import Condition
 
@@ -87,13 +87,12 @@ class Recipe(Settings):
     features, near copies charged); the best weights are the result. 0 keeps the last ones."""
     warm_start: WarmStart | None = None
     """Weights to start from; None starts from random ones."""
+    condition_on: tuple[str, ...] = CLASS_ALONE
+    """What the generator is told: `class`, and attributes of `metadata.csv` by name; `[]` tells it nothing."""
 
-    def knows(self, class_name: str) -> bool:
-        """Tell whether the weights to start from have a row for this class, told without attributes.
-
-        A class too small for a generator of its own is told so, whatever `condition_on` says.
-        """
-        return self.warm_start is not None and class_name in self.warm_start.classes
+    def knows(self, names: Collection[str]) -> bool:
+        """Tell whether the weights to start from have a row for each of these names: what a class's samples are told."""
+        return self.warm_start is not None and set(names) <= set(self.warm_start.classes)
 
 
 def wanted_samples(num_train: int) -> int:

@@ -12,6 +12,7 @@ from aigc_pipeline.core.samples import ROLES, SampleSpec
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.loader import load_cells
 from aigc_pipeline.fitting.budget import Speed, measure_speed
+from aigc_pipeline.fitting.told import Told
 from aigc_pipeline.generators import Classic
 from aigc_pipeline.generators.recipe import Recipe, wanted_samples
 from aigc_pipeline.generators.synthesis import Synthesizer
@@ -90,11 +91,15 @@ def plan(context: Context, config: PlanConfig, recipe: Recipe, splits: DatasetSp
     """Work out wanted numbers and the training budget, and show them.
 
     Raises:
-        ConfigError: if the strategy names an unknown class.
+        ConfigError: if the strategy names an unknown class, or `train.condition_on` an unknown attribute.
     """
+    told = Told.read(context, splits, recipe.condition_on)
     have = dict(zip(splits.classes, splits.class_counts["train"], strict=True))
     want = config.strategy.want(have)
-    classes = [_plan_class(name, have[name], want[name], config, recipe) for name in splits.classes]
+    classes = [
+        _plan_class(name, have[name], want[name], config, recipe, is_known=recipe.knows(told.names_of(label)))
+        for label, name in enumerate(splits.classes)
+    ]
     total, speed, minutes = _budget(context, recipe, splits)
     with_classic = config.with_classic and any(each.method == "generate" for each in classes)
     num_real, num_wanted = sum(splits.num_samples(role) for role in ROLES), sum(want.values())
@@ -117,7 +122,14 @@ def bytes_to_expect(spec: SampleSpec, num_real: int, num_wanted: int, *, with_cl
     return (num_real + num_candidates) * (math.prod(spec.shape) + _BYTES_OVERHEAD)
 
 
-def _plan_class(name: str, have: int, want: int, config: PlanConfig, recipe: Recipe) -> ClassPlan:
+def _plan_class(
+    name: str, have: int, want: int, config: PlanConfig, recipe: Recipe, *, is_known: bool = False
+) -> ClassPlan:
+    """Return a class's number and method.
+
+    Args:
+        is_known: the weights to start from have learned what the class's samples are told.
+    """
     if want == 0:
         return ClassPlan(class_name=name, have=have, want=0, method="nothing", expectation="nothing wanted")
     if isinstance(recipe.generator, Classic):
@@ -128,7 +140,7 @@ def _plan_class(name: str, have: int, want: int, config: PlanConfig, recipe: Rec
     if not recipe.generator.is_trained:
         expectation = "a finished generator of yours, which knows more than these samples"
         return ClassPlan(class_name=name, have=have, want=want, method="generate", expectation=expectation)
-    if have < config.min_class_size and recipe.knows(name):
+    if have < config.min_class_size and is_known:
         expectation = f"only {have} training samples, but the warm start knows this class"
         return ClassPlan(class_name=name, have=have, want=want, method="generate", expectation=expectation)
     if have < config.min_class_size:

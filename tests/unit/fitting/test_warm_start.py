@@ -1,16 +1,21 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
 from aigc_pipeline.core.errors import CheckpointError
 from aigc_pipeline.fitting import warm_start
+from aigc_pipeline.fitting.told import Told
 from aigc_pipeline.fitting.warm_start import start_warm
 from aigc_pipeline.generators import DCGAN, R3GAN, FlowMatching
+from aigc_pipeline.generators.conditions import Conditions
 from aigc_pipeline.generators.recipe import Recipe, WarmStart
 from aigc_pipeline.generators.weights import save_networks
 from aigc_pipeline.modalities import ImageSpec
+from aigc_pipeline.records import Condition
+from tests.unit.fitting.conftest import make_points
 
 SPEC = ImageSpec(height=8, width=8, channels=1)
 
@@ -87,8 +92,24 @@ def test_a_class_that_the_donor_was_told_with_attributes_alone_is_not_known(tmp_
 
     recipe = Recipe(generator=R3GAN(), warm_start=WarmStart(path=tmp_path))
 
-    assert recipe.knows("cat")
-    assert not recipe.knows("dog")
+    assert recipe.knows({"cat"})
+    assert not recipe.knows({"dog"})
+    assert recipe.knows({"cat", "dog site=n"})
+    assert not Recipe(generator=R3GAN()).knows({"cat"})
+
+
+def test_a_class_is_named_by_all_that_its_training_samples_are_told():
+    rows = [
+        Condition(class_counts=(30, 0), attributes={}),
+        Condition(class_counts=(0, 9), attributes={}),
+        Condition(class_counts=(0, 30), attributes={"site": "n"}),
+    ]
+    conditions, points = Conditions(("class", "site"), tuple(rows)), make_points()
+    told = Told(points, points, conditions.names(("cat", "dog")), conditions.classes, conditions)
+    plain = Told(points, points, ("cat", "dog"), np.arange(2), None)
+
+    assert [told.names_of(label) for label in (0, 1)] == [{"cat"}, {"dog", "dog site=n"}]
+    assert plain.names_of(1) == {"dog"}
 
 
 def test_stored_rows_move_to_the_device_of_the_networks(donor, monkeypatch):

@@ -60,3 +60,11 @@ def test_disk_space_covers_every_real_sample_and_both_kinds_of_candidates():
 
     assert bytes_to_expect(spec, 1_219, 446, with_classic=True) == (1_219 + 2 * 4 * 446) * of_one
     assert bytes_to_expect(spec, 1_219, 446, with_classic=False) == (1_219 + 4 * 446) * of_one
+
+
+def test_a_small_class_is_generated_only_where_the_warm_start_knows_it():
+    planned = [
+        _plan_class("c", 5, 95, PlanConfig(), Recipe(generator=R3GAN()), is_known=known) for known in (True, False)
+    ]
+
+    assert [each.method for each in planned] == ["generate", "vary"]
