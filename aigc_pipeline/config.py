@@ -226,7 +226,18 @@ def _explain(problem: Mapping[str, object], tree: Mapping[str, object]) -> str:
         return f"{path}: required. {remedy} in the config file."
     if problem["type"] == "value_error":
         return f"{path}: {problem['ctx']['error']}" if path else str(problem["ctx"]["error"])  # type: ignore[index] # pydantic's shape
-    return f"{path}: {problem['msg']} (got {problem.get('input')!r})."
+    said = _IN_YAML.get(str(problem["type"]), problem["msg"])
+    return f"{path}: {said} (got {problem.get('input')!r})."
+
+
+_GROUP = "Input should be a group of settings, written {name: value}"
+_IN_YAML = {
+    "tuple_type": "Input should be a list, written [a, b]",
+    "model_type": _GROUP,
+    "model_attributes_type": _GROUP,
+    "union_tag_not_found": "Input lacks 'kind', which says what it is",
+}
+"""What pydantic says in words of Python, by the type of its error."""
 
 
 def _written_path(location: Iterable[object], tree: object) -> str:
