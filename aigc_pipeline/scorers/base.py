@@ -106,8 +106,8 @@ class JudgeState:
             raise WorkspaceError(msg) from err
         if differing := sorted({field.name for field in fields(cls)} ^ set(values)):
             msg = (
-                f"the judge in {file} was fitted by another version of aigc: {', '.join(differing)} are fields of one "
-                f"version alone. {_ANEW.format(folder=file.parent)}"
+                f"the judge in {file} was fitted by another version of aigc (fields that differ: {', '.join(differing)}). "
+                f"{_ANEW.format(folder=file.parent)}"
             )
             raise WorkspaceError(msg)
         return cls(**values)

@@ -152,7 +152,7 @@ def test_a_judge_of_another_version_is_refused_with_the_remedy(tmp_path):
         older = {name: arrays[name] for name in arrays.files if name != "is_varied"} | {"scale": np.zeros(1)}
     np.savez(tmp_path / "judge.npz", **older)
 
-    with pytest.raises(WorkspaceError, match=r"another version of aigc: is_varied, scale .*run `aigc run` again"):
+    with pytest.raises(WorkspaceError, match=r"another version of aigc .*: is_varied, scale.*run `aigc run` again"):
         JudgeState.load(tmp_path / "judge.npz")
 
 
