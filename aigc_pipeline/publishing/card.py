@@ -20,7 +20,7 @@ from aigc_pipeline.publishing.report.summary import (
     worth_of,
 )
 from aigc_pipeline.publishing.report.wording import arm_words, as_sentence, percent, points, reason_words
-from aigc_pipeline.publishing.snippet import SNIPPET
+from aigc_pipeline.publishing.snippet import REFERENCE_SNIPPET, SNIPPET
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _ORIGINS = ("real", "classic", "generated")
@@ -40,6 +40,9 @@ _FILES = """\
 - `ledger.parquet`: every input file and every candidate with its one state and one reason.
 - `report.html`: the whole story with pictures; open it in a browser."""
 
+_REFERENCES = """
+- `references.parquet`: the real rows. `source_uri` is the path of your own file, relative to the source; no copy lies here."""
+
 
 def card(content: ReportContent, table: pa.Table) -> str:
     """Return the README of a version.
@@ -48,6 +51,8 @@ def card(content: ReportContent, table: pa.Table) -> str:
         content: what the report shows.
         table: the published rows, with the columns of `core.tables.METADATA`.
     """
+    snippet = REFERENCE_SNIPPET if content.has_references else SNIPPET
+    files = _FILES + (_REFERENCES if content.has_references else "")
     sections = [
         _header(content, table),
         f"# {_name(content)}",
@@ -55,13 +60,13 @@ def card(content: ReportContent, table: pa.Table) -> str:
         + (f"\n\n{as_sentence(content.reason)}" if content.reason != content.sentence else ""),
         "## Rows\n\n" + _counts(content, table),
         "## Load it\n\n"
-        f"```python\n{SNIPPET}```\n\n"
-        'With `datasets`: `load_dataset("imagefolder", data_dir="<this directory>")` gives the same rows with pictures decoded.'
+        f"```python\n{snippet}```\n\n"
+        'With `datasets`: `load_dataset("imagefolder", data_dir="<this directory>")` gives the rows of `metadata.parquet` with pictures decoded.'
         if _has_files(table)
-        else f"## Load it\n\n```python\n{SNIPPET}```",
+        else f"## Load it\n\n```python\n{snippet}```",
         f"## What the columns mean\n\n{_COLUMNS}",
         "## How it was made\n\n" + "\n".join(f"- {line}" for line in _story(content)),
-        f"## Files\n\n{_FILES}",
+        f"## Files\n\n{files}",
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -8,3 +8,7 @@ real_only = train[train["origin"] == "real"]  # the same without synthetic rows
 test = rows[rows["split"] == "test"]  # real rows that nothing was fitted on
 files, labels, weights = train["file_name"], train["label"], train["weight"]  # path, class index, weight in the loss
 """
+REFERENCE_SNIPPET = SNIPPET.replace(
+    'pd.read_parquet("metadata.parquet")', 'pd.read_parquet(["metadata.parquet", "references.parquet"])'
+).replace('train["file_name"]', 'train["file_name"].fillna(train["source_uri"])')
+"""The same where real rows only reference the user's own files: their paths are relative to the source."""

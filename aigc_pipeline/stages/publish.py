@@ -193,12 +193,14 @@ def _write_documents(context: Context, run: _Run, decision: Decision, built: Pat
     }
     (built / "metrics.json").write_text(json.dumps(measured | {"reason": decision.reason}, indent=1))
     published = read_rows(built)
-    content = _report_content(context, run, decision, published)
+    content = _report_content(context, run, decision, published, has_references=(built / REFERENCES_FILE).exists())
     write_report(built / REPORT_FILE, content)
     (built / "README.md").write_text(card(content, published))
 
 
-def _report_content(context: Context, run: _Run, decision: Decision, published: pa.Table) -> ReportContent:
+def _report_content(
+    context: Context, run: _Run, decision: Decision, published: pa.Table, *, has_references: bool
+) -> ReportContent:
     splits = run.splits
     modality, spec = modality_of(splits.spec), splits.spec
     cells = _candidate_cells(context, run) if run.candidates.num_samples else None
@@ -225,6 +227,7 @@ def _report_content(context: Context, run: _Run, decision: Decision, published: 
         training_events=run.checkpoint.events,
         family=run.checkpoint.family,
         created=_now(),
+        has_references=has_references,
         **_counts(published),
     )
 

@@ -48,3 +48,5 @@ class ReportContent:
     """Published synthetic rows; None where it is not known, and then not shown."""
     num_recommended: int | None = None
     """Synthetic rows among them that the verdict recommends; None where it is not known, and then not shown."""
+    has_references: bool = False
+    """Real rows lie in `references.parquet` and name the user's own files."""

@@ -27,7 +27,7 @@ from aigc_pipeline.publishing.report.summary import (
 )
 from aigc_pipeline.publishing.report.tables import class_rows, fidelity_rows, group_rows
 from aigc_pipeline.publishing.report.wording import COMMAND, FILTERS, GLOSSARY, has_synthetic, outcome_words
-from aigc_pipeline.publishing.snippet import SNIPPET
+from aigc_pipeline.publishing.snippet import REFERENCE_SNIPPET, SNIPPET
 from aigc_pipeline.records import Verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -83,7 +83,7 @@ def _findings(content: ReportContent) -> dict[str, object]:
         "fidelity": tuple(fidelity_rows(evaluation)),
         "metrics": evaluation.metrics,
         "glossary": GLOSSARY,
-        "snippet": SNIPPET,
+        "snippet": REFERENCE_SNIPPET if content.has_references else SNIPPET,
         "css": Markup((_TEMPLATES / "style.css").read_text()),  # noqa: S704 - our own file
     }
 

@@ -195,3 +195,19 @@ def test_a_run_without_candidates_filtered_nothing(make_content: ContentFactory)
 
 def test_the_numbers_of_the_critic_name_how_many_real_samples_they_rest_on(make_content: ContentFactory) -> None:
     assert "beyond chance, on 71 unseen real samples and" in card(make_content(num_selection=71), make_rows())
+
+
+def test_where_real_rows_are_references_the_card_reads_them(
+    tmp_path: Path, make_content: ContentFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, content = make_rows(), make_content(has_references=True)
+    write_parquet(tmp_path / METADATA_FILE, rows.slice(6), _CLASSES)
+    references = rows.slice(0, 6).set_column(0, "file_name", pa.nulls(6, pa.string()))
+    write_parquet(tmp_path / "references.parquet", references, _CLASSES)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    text = card(content, rows)
+    exec(text.partition("```python\n")[2].partition("```")[0], names)  # noqa: S102 - what the card shows
+
+    assert (len(names["train"]), len(names["real_only"]), len(names["test"])) == (6, 4, 2)
+    assert "`references.parquet`" in text
