@@ -33,7 +33,7 @@ _ROLES: dict[str, Role | None] = {
 
 
 class ClassFolder(Member):
-    """Take every file below `path`; the name of its class folder is its class.
+    """Take every file below `path` but hidden ones; the name of its class folder is its class.
 
     A `metadata.csv` (column `file_name`, relative to the table) in `path`, in a split folder or in a class folder gives
     pictures further attributes; acceptance and recall are then reported for each of their values.
