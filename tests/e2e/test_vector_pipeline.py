@@ -139,13 +139,13 @@ def test_new_samples_move_no_old_one_and_retrain_nothing(tmp_path, recording_rep
 
 
 def _roles(workspace) -> dict[str, str]:
-    latest = (workspace / "stages/split/LATEST").read_text()
+    latest = (workspace / "stages/split/LATEST").read_text().split()[0]
     table = read_table(workspace / "stages/split" / latest / "assignments.arrow")
     return dict(zip(table["sha256"].to_pylist(), table["role"].to_pylist(), strict=True))
 
 
 def _latest_report(workspace) -> dict[str, Any]:
-    latest = (workspace / "stages/evaluate/LATEST").read_text()
+    latest = (workspace / "stages/evaluate/LATEST").read_text().split()[0]
     report: dict[str, Any] = json.loads((workspace / "stages/evaluate" / latest / "record.json").read_text())
     return report
 
