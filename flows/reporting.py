@@ -30,11 +30,12 @@ from aigc_pipeline.core.reporting import Scalar, StageEvent
 logger = logging.getLogger(__name__)
 
 _PROGRESS_INTERVAL_SECONDS = 3.0  # an update costs about 15 ms here, and the page polls no faster
+_PROGRESS_PAUSE = 10  # times what the last update took: without a server Prefect's client tries for more than a minute
 _MAX_IMAGE_BYTES = 200_000
 
 
 class _Progress:
-    """One progress artifact, updated at most every few seconds."""
+    """One progress artifact, updated at most every few seconds, and the more rarely the longer an update takes."""
 
     def __init__(self, task: str, done: int) -> None:
         self._task = task
@@ -42,20 +43,26 @@ class _Progress:
         self._artifact: UUID | None = None
         self._latest = (done, done)
         self._sent: tuple[int, int] | None = None
-        self._sent_at = 0.0
+        self._next_at = 0.0
 
     def update(self, done: int, total: int) -> None:
         """Note where the task stands, and show it if the last time was long ago."""
         self._latest = (done, total)
-        if done >= total or time.monotonic() - self._sent_at >= _PROGRESS_INTERVAL_SECONDS:
+        if done >= total or time.monotonic() >= self._next_at:
             self.show()
 
     def show(self) -> None:
         """Create or move the artifact; a task that stops early ends with what it had done."""
         if self._latest == self._sent:
             return
-        self._sent, self._sent_at = self._latest, time.monotonic()
-        done, total = self._latest
+        self._sent, started = self._latest, time.monotonic()
+        try:
+            self._send(*self._latest)
+        finally:
+            now = time.monotonic()
+            self._next_at = now + max(_PROGRESS_INTERVAL_SECONDS, _PROGRESS_PAUSE * (now - started))
+
+    def _send(self, done: int, total: int) -> None:
         percent = 100.0 * done / total if total else 100.0
         pace = self._pace.describe(done, total)
         words = f"{self._task}: {done:,} of {total:,}" + (f" ({pace})" if pace else "")

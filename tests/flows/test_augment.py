@@ -188,6 +188,27 @@ def test_progress_is_throttled_and_ends_where_the_task_stopped(monkeypatch: pyte
     assert [each.partition(" (")[0] for each in shown] == ["embed: 0 of 100", "embed: 50 of 100"]
 
 
+def test_a_server_that_is_away_holds_a_stage_up_for_a_tenth_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's client gives up after 80 s; the stage reports every second, for an hour."""
+    clock = [0.0]
+    refused: list[float] = []
+
+    def wait_in_vain(*_: object, **__: object) -> None:
+        clock[0] += 80
+        refused.append(clock[0])
+        raise ConnectionError
+
+    monkeypatch.setattr("flows.reporting.create_progress_artifact", wait_in_vain)
+    monkeypatch.setattr("flows.reporting.time.monotonic", lambda: clock[0])
+    reporter = PrefectReporter()
+
+    for second in range(3_600):
+        clock[0] += 1
+        reporter.progress("train", second, 1_000_000)
+
+    assert 2 <= len(refused) <= 6
+
+
 @pytest.mark.parametrize("side", [16, 512, 2048])
 def test_pictures_of_any_size_are_shown(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise is the hardest to store: 16, 512 and 2048 px are 1 kB, 0.8 MB and 13 MB of PNG."""
