@@ -1,6 +1,6 @@
 """One training per GPU: an advisory file lock always, and a Prefect concurrency limit where the server has one.
 
-The limit makes waiting visible in the UI and spans workers; the lock also holds for runs without a server and when a
+The limit shows in the UI that a GPU is taken and spans workers; the lock also holds for runs without a server and when a
 lease is lost. A process that dies releases the lock at once and the lease after 300 s.
 """
 
