@@ -153,6 +153,7 @@ class Checkpoint(Record):
     best_samples_seen: int = 0
     """When these weights were current: validation chose them."""
     seconds: float = 0.0
+    """What the last process took; one that resumed does not count those before it."""
     events: tuple[str, ...] = ()
     """What went wrong in training and how it was answered."""
     num_threads: int

@@ -44,7 +44,7 @@ def augment(
     minutes: Annotated[float, Field(ge=0)] = 0.0,
     seed: Annotated[int, Field(ge=0)] = 0,
     dry_run: bool = False,
-    workspace: str = "workspace",
+    workspace: Annotated[str, Field(min_length=1)] = "workspace",
     config_file: str = "",
     overrides: list[str] = [],  # noqa: B006 - Prefect copies parameters; None would make the form a two-way toggle
 ) -> State[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from prefect import Flow
+from prefect.exceptions import ParameterTypeError
 
 from aigc_pipeline.config import load_config
 from flows.augment import augment
@@ -65,6 +66,12 @@ def test_each_deployment_has_a_workspace_of_its_own() -> None:
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
 def test_example_configs_load(file: Path) -> None:
     assert load_config(file=file).ingest
+
+
+def test_an_emptied_workspace_field_is_refused_before_a_run_is_created() -> None:
+    """An empty path is the worker's own folder."""
+    with pytest.raises(ParameterTypeError, match="workspace"):
+        augment.validate_parameters({"source": "digits", "workspace": ""})
 
 
 def test_form_is_short_flat_and_described() -> None:
