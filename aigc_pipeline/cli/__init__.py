@@ -183,6 +183,33 @@ def explain(
 
 
 @app.command()
+def rebuild(
+    context: typer.Context,
+    samples: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SAMPLE",
+            help="Sample ids, or their beginnings.",
+            show_default="all published synthetic samples",
+        ),
+    ] = None,
+    *,
+    place: Annotated[
+        Path,
+        typer.Option("--place", "-w", metavar="PLACE", help="A workspace (its latest version) or a version directory."),
+    ] = DEFAULT_WORKSPACE,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Keep what was made here.", show_default=False)
+    ] = None,
+) -> None:
+    """Make published synthetic samples again from their rows, and check them against what was published."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.rebuilding import rebuild_samples
+
+        rebuild_samples(place, samples or (), out, reporter=reporter)
+
+
+@app.command()
 def score(
     context: typer.Context,
     folder: Annotated[

@@ -1,6 +1,5 @@
 """Find and open a checkpoint: a train stage's folder, a published version, or a workspace (its newest)."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.generators.weights import load_networks
 from aigc_pipeline.modalities import modality_of
+from aigc_pipeline.publishing.lineage import LINEAGE_FILE, Lineage
 from aigc_pipeline.records import Checkpoint
 from aigc_pipeline.training.loop import Networks
 
@@ -139,30 +139,18 @@ def find_checkpoint(place: Path) -> Path:
 
     Raises:
         CheckpointError: if there is none.
+        PublishError: if a version's lineage cannot be read.
     """
     if (place / SETTINGS).exists():
         return place
-    if (lineage := place / "lineage.json").exists():
-        found = [place.parent.parent / _checkpoint_path(lineage)]
+    if (place / LINEAGE_FILE).exists():
+        found = [Lineage.read(place).folder("checkpoint")]
     else:
         found = _by_age(list((place / "stages" / "train").glob("*/record.json")))
     if not found or not (found[-1] / SETTINGS).exists():
         msg = f"there is no finished training at {place}. Name a workspace, a version in one, or a folder under stages/train."
         raise CheckpointError(msg)
     return found[-1]
-
-
-def _checkpoint_path(lineage: Path) -> str:
-    """Return where a version's checkpoint lies, relative to the workspace.
-
-    Raises:
-        CheckpointError: if the file does not tell.
-    """
-    try:
-        return str(json.loads(lineage.read_text())["records"]["checkpoint"]["path"])
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        msg = f"cannot read {lineage}: {err!r}. The version is damaged; name its workspace, or restore the file."
-        raise CheckpointError(msg) from err
 
 
 def _by_age(records: Sequence[Path]) -> list[Path]:

@@ -1,11 +1,9 @@
 """Write one immutable version: what the verdict allows, with every number and reason beside it."""
 
 import json
-import platform
 import shutil
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +24,7 @@ from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.publishing.card import card
 from aigc_pipeline.publishing.decision import Decision, When, decide
 from aigc_pipeline.publishing.ledger import build_ledger
+from aigc_pipeline.publishing.lineage import LINEAGE_FILE, environment
 from aigc_pipeline.publishing.manifest import (
     CANDIDATES_FILE,
     LEDGER_FILE,
@@ -56,7 +55,6 @@ from aigc_pipeline.records import (
 
 STAGE_VERSION = 6
 REPORT_FILE = "report.html"
-_PACKAGES = ("torch", "numpy", "pyarrow", "pillow", "scikit-learn", "pandas")
 
 
 class PublishConfig(Settings):
@@ -181,13 +179,12 @@ def row_weight(verdict: Verdict | None, num_real: int, num_synthetic: int) -> fl
 def _write_documents(context: Context, run: _Run, decision: Decision, built: Path) -> None:
     """Write config, lineage, metrics, report and card."""
     (built / "config.yaml").write_text(context.config_yaml)
-    environment = {"python": platform.python_version(), "machine": platform.machine()}
     lineage = {
         "records": {field.name: getattr(run, field.name).model_dump(mode="json") for field in fields(run)},
         "seed": context.seed,
-        "environment": environment | {name: installed_version(name) for name in _PACKAGES},
+        "environment": environment(),
     }
-    (built / "lineage.json").write_text(json.dumps(lineage, indent=1))
+    (built / LINEAGE_FILE).write_text(json.dumps(lineage, indent=1))
     measured = {
         type(record).__name__: record.model_dump(mode="json") for record in (run.report, run.judge, run.filtered)
     }

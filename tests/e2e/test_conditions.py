@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
 from aigc_pipeline.cli import main
+from aigc_pipeline.inference.rebuilding import rebuild
 from aigc_pipeline.publishing.versions import resolve
 from tests.e2e.running import fast_config, run
 
@@ -112,3 +113,11 @@ def test_of_a_generator_that_is_told_nothing_the_referee_refuses_what_misses_its
     assert set(made["condition"]) == {"{}"}
     assert 0.2 < (made["reject_reason"] == "label_agreement").mean() < 0.8
     assert made["accepted"].sum() >= 10
+
+
+def test_a_row_says_all_that_its_sample_was_told(workspace, recording_reporter):
+    made = rebuild(workspace, (), None, reporter=recording_reporter)
+
+    assert made.exact
+    assert not made.close
+    assert not made.different

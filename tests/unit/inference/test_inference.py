@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from aigc_pipeline.core.errors import CheckpointError, ConfigError
+from aigc_pipeline.core.errors import CheckpointError, ConfigError, PublishError
 from aigc_pipeline.core.reporting import LogReporter
 from aigc_pipeline.inference.compression import VARIANTS, compress, load_variant, pack, unpack
 from aigc_pipeline.inference.exporting import export
@@ -29,16 +29,20 @@ def test_a_checkpoint_is_found_in_a_workspace_in_a_version_and_by_its_folder(che
     workspace = tmp_path / "workspace"
     version = workspace / "versions" / "v0001"
     version.mkdir(parents=True)
-    (version / "lineage.json").write_text(json.dumps({"records": {"checkpoint": {"path": "stages/train/a"}}}))
+    (version / "lineage.json").write_text(
+        json.dumps({"records": {"checkpoint": {"path": "stages/train/a"}}, "seed": 0, "environment": {}})
+    )
 
     assert find_checkpoint(checkpoint) == find_checkpoint(workspace) == find_checkpoint(version) == checkpoint
     with pytest.raises(CheckpointError, match="no finished training at"):
         find_checkpoint(tmp_path / "nowhere")
 
 
-def break_lineage(version):
-    (version / "lineage.json").write_text("{")
-    return version
+def test_a_damaged_lineage_is_one_sentence(tmp_path):
+    (tmp_path / "lineage.json").write_text("{")
+
+    with pytest.raises(PublishError, match=r"cannot read .*lineage\.json.*damaged"):
+        find_checkpoint(tmp_path)
 
 
 def unlink_weights(folder):
@@ -60,19 +64,14 @@ def give_older_settings(folder):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (break_lineage, r"cannot read .*lineage\.json.*damaged"),
         (unlink_weights, r"cannot read the weights .*generator\.safetensors: No such file"),
         (uninstall_family, r"cannot be opened: .*there is no generator 'gone'.* Install the package"),
         (give_older_settings, r"cannot be opened: r3gan\.width: Extra inputs.* or the version of aigc"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_opened_says_why(tmp_path, damage, said):
-    folder = write_checkpoint(tmp_path / "checkpoint")
-    if damage is break_lineage:
-        (folder / "generator.json").unlink()
-
     with pytest.raises(CheckpointError, match=said):
-        opened(damage(folder))
+        opened(damage(write_checkpoint(tmp_path / "checkpoint")))
 
 
 def test_samples_become_files_that_the_table_names(checkpoint, tmp_path):
