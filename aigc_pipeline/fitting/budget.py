@@ -13,7 +13,7 @@ import torch
 
 from aigc_pipeline.features.classifier import training_data
 from aigc_pipeline.fitting.quality import NUM_FAKES
-from aigc_pipeline.fitting.watching import GRID_SIZE, REPORT_SAMPLES
+from aigc_pipeline.fitting.watching import GRID_SIZE, REPORT_SAMPLES, divergence_remedy
 from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
 from aigc_pipeline.training.loop import LoopSettings, TrainingData, train
@@ -62,6 +62,7 @@ def measure_speed(
 
     Raises:
         ConfigError: if a batch has fewer pairs of samples than there are GPUs.
+        TrainingDivergedError: if the very first steps end in numbers that are none.
     """
     family, device = synthesizer.generator, synthesizer.device
     rows = training_data(synthesizer.train, synthesizer.spec, device)
@@ -72,7 +73,9 @@ def measure_speed(
     share = largest.stop - largest.start
 
     def shown(steps: int) -> int:
-        settings = LoopSettings(steps * share, share, seed, ema_half_life_samples=1e5, precision=precision)
+        settings = LoopSettings(
+            steps * share, share, seed, ema_half_life_samples=1e5, precision=precision, remedy=divergence_remedy(family)
+        )
         train(copy.deepcopy(dict(synthesizer.networks)), phases, data, settings)
         return steps * family.batch_size
 

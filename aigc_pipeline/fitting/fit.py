@@ -13,8 +13,7 @@ from aigc_pipeline.fitting.quality import adaptation_of, validation_of
 from aigc_pipeline.fitting.settings import FitSettings
 from aigc_pipeline.fitting.told import Told
 from aigc_pipeline.fitting.warm_start import start_warm
-from aigc_pipeline.fitting.watching import REPORT_SAMPLES, HealthWatch
-from aigc_pipeline.generators import Generator, dump_generator
+from aigc_pipeline.fitting.watching import REPORT_SAMPLES, HealthWatch, divergence_remedy
 from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.generators.weights import compile_networks, place, save_networks
@@ -99,7 +98,7 @@ def fit(
             report_every_samples=REPORT_SAMPLES,
             precision=precision_of(context.runtime, device),
             frozen=config.warm_start.frozen if config.warm_start else (),
-            remedy=_remedy(config.generator),
+            remedy=divergence_remedy(config.generator),
         ),
         checkpointer=Checkpointer(context.out / "states"),
         validation=validation_of(
@@ -135,14 +134,6 @@ def _adaptation(
     return adaptation_of(
         synthesizer, selection, total_samples=total, every_samples=max(int(_ADAPT_SHARE * total), 1), root=root
     )
-
-
-def _remedy(generator: Generator) -> str:
-    """Return what helps a family against divergence, by the names of its settings."""
-    settings = dump_generator(generator)
-    penalty = next((name for name in ("gamma", "penalty_weight") if name in settings), None)
-    raised = f" or raise the penalty weight (train.generator.{penalty})" if penalty else ""
-    return f"Lower train.generator.learning_rate{raised}, or train longer"
 
 
 def _hooks(context: Context, config: FitSettings, total: int, synthesizer: Synthesizer) -> Hooks:

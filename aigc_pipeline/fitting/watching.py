@@ -16,6 +16,7 @@ from torch import Tensor
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.features import FittedEncoder
 from aigc_pipeline.fitting.quality import draw
+from aigc_pipeline.generators import Generator, dump_generator
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.training.health import Finding
@@ -136,3 +137,11 @@ def _grid_counts(labels: NDArray[np.int64]) -> dict[int, int]:
     """Return 64 samples over all classes, at least 4 of each."""
     classes = np.unique(labels)
     return {int(label): max(4, GRID_SIZE // len(classes)) for label in classes}
+
+
+def divergence_remedy(generator: Generator) -> str:
+    """Return what helps a family against divergence, by the names of its settings."""
+    settings = dump_generator(generator)
+    penalty = next((name for name in ("gamma", "penalty_weight") if name in settings), None)
+    raised = f" or raise the penalty weight (train.generator.{penalty})" if penalty else ""
+    return f"Lower train.generator.learning_rate{raised}, or train longer"

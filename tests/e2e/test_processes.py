@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import ConfigError, TrainingDivergedError
 from aigc_pipeline.core.store import Store
+from aigc_pipeline.fitting.budget import Speed
 from aigc_pipeline.pipeline import Judged, judge_pipeline
 from tests.e2e.running import fast_config
 
@@ -33,8 +34,10 @@ def test_two_processes_train_the_weights_of_one(tmp_path):
         torch.testing.assert_close(weights_of_two[name], value, rtol=1e-3, atol=1e-4)
 
 
-def test_an_error_in_a_process_arrives_in_words(tmp_path):
-    with pytest.raises(TrainingDivergedError, match="Lower the learning rate"):
+def test_an_error_in_a_process_arrives_in_words(tmp_path, monkeypatch):
+    not_measured = Speed(trained=1_000, drawn=1_000)  # the probe would diverge first, in this process
+    monkeypatch.setattr("aigc_pipeline.stages.plan.measure_speed", lambda *_rest, **_more: not_measured)
+    with pytest.raises(TrainingDivergedError, match=r"Lower train\.generator\.learning_rate"):
         judge(tmp_path, "runtime.processes=2", "train.generator.learning_rate=1e6", "train.validate_share=0")
 
 
