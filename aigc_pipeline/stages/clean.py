@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import Field
 
 from aigc_pipeline.core.context import Context
@@ -64,6 +65,8 @@ def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDatase
         limit=config.near_duplicate_tolerances * modality_of(spec).tolerance,
         generator=np.random.default_rng(context.seed_for("projection")),
     )
+    if (note := _disagreeing(kept, clusters)) is not None:
+        context.reporter.note(note)
     columns = ["sample_id", "uri", "sha256", "class_name", "given_role", "attributes"]
     write_table(
         context.out / "kept.arrow",
@@ -84,6 +87,19 @@ def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDatase
         num_kept=len(kept),
         rejected=count_reasons(reasons),
         num_clusters=len(set(clusters.tolist())),
+    )
+
+
+def _disagreeing(kept: pa.Table, clusters: NDArray[np.int64]) -> str | None:
+    """Return a note on near duplicates of several classes, with an example; None where there are none."""
+    members = kept.select(["uri", "class_name"]).append_column("cluster", pa.array(clusters)).to_pandas()
+    mixed = members[members.groupby("cluster")["class_name"].transform("nunique") > 1]
+    if mixed.empty:
+        return None
+    first = mixed[mixed["cluster"] == mixed["cluster"].iloc[0]].drop_duplicates("class_name")["uri"].tolist()
+    return (
+        f"{mixed['cluster'].nunique():,} clusters of near duplicates have more than one class, for example "
+        f"{' and '.join(map(repr, first[:2]))}. All are kept: correct the labels at the source, or remove the wrong ones."
     )
 
 

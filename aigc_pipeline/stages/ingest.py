@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
@@ -77,6 +78,11 @@ def ingest(context: Context, config: IngestConfig, listing: SourceListing) -> Ra
     _refuse_ruin(config, listing, quarantined, ledger)
     if quarantined:
         context.reporter.note(_quarantine_note(quarantined, ledger, classes))
+    for names in _look_alike(classes):
+        context.reporter.note(
+            f"the classes {' and '.join(map(repr, names))} differ in case or in how accents are written alone. They are "
+            "taken as different classes: rename the folders if they are not."
+        )
     return context.record(
         RawDataset,
         fingerprint=digest_of([STAGE_VERSION, listing.modality, content.hexdigest()]),
@@ -164,6 +170,14 @@ def _quarantine_note(quarantined: Counter[str], ledger: list[dict[str, object]],
     note = f"{quarantined.total():,} of {len(ledger):,} samples cannot be read and are left out ({reasons})"
     lost = sorted({str(row["class_name"]) for row in ledger} - classes)
     return note + (f"; nothing is left of {', '.join(map(repr, lost))}." if lost else ".")
+
+
+def _look_alike(classes: Iterable[str]) -> list[list[str]]:
+    """Return the groups of class names that a person would take for the same."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(classes):
+        groups[unicodedata.normalize("NFKC", name).casefold()].append(name)
+    return [names for names in groups.values() if len(names) > 1]
 
 
 def _refuse_ruin(

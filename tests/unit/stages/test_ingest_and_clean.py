@@ -179,3 +179,26 @@ def test_classes_that_end_in_quarantine_or_are_refused_are_named(folder, context
         "1 of 14 samples cannot be read and are left out (zero_byte 1); nothing is left of 'empty'.",
         "nothing is left of 'flat': all samples were refused ({'constant': 1}).",
     ]
+
+
+def test_near_duplicates_of_two_classes_are_kept_and_named(folder, context, recording_reporter):
+    pixels = np.asarray(Image.open(io.BytesIO(png(3)))).astype(int)
+    Image.fromarray(np.clip(pixels + 1, 0, 255).astype(np.uint8)).save(folder / "dog" / "again.png")
+    cleaned = clean(context, CleanConfig(), take(folder, context))
+
+    assert not cleaned.rejected
+    [said] = [note for note in recording_reporter.notes if "near duplicates" in note]
+    assert said.startswith(
+        "1 clusters of near duplicates have more than one class, for example 'cat/3.png' and 'dog/again.png'"
+    )
+
+
+def test_class_names_that_differ_in_case_or_unicode_form_are_named(folder, context, recording_reporter):
+    for name in ("Cat", "e\u0301te\u0301", "\u00e9t\u00e9"):
+        (folder / name).mkdir()
+        (folder / name / "1.png").write_bytes(png(len(name) + 200 + ord(name[0])))
+    take(folder, context)
+
+    said = [note for note in recording_reporter.notes if "differ in case" in note]
+    assert len(said) == 2
+    assert "the classes 'Cat' and 'cat' differ" in said[0]
