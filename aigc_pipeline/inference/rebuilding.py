@@ -1,9 +1,10 @@
 """Published synthetic samples made again from their rows: weights, class, seed and parents are all that it takes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -113,9 +114,9 @@ def _orders(rows: pa.Table, synthesizer: Synthesizer) -> Iterator[Order]:
         yield Order(row["label"], row["seed"], row["origin"], parent, _told(row, synthesizer))
 
 
-def _told(row: dict[str, object], synthesizer: Synthesizer) -> int:
+def _told(row: Mapping[str, Any], synthesizer: Synthesizer) -> int:
     """Return what the networks were told: the label, or the row of its class and attributes."""
-    conditions, label = synthesizer.conditions, int(str(row["label"]))
+    conditions, label = synthesizer.conditions, int(row["label"])
     if conditions is None or row["condition"] is None:
         return label
     of_class = np.unique(conditions.of_class(label))
