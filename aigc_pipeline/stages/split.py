@@ -1,7 +1,8 @@
 """Give every sample a role for ever, fit the spec on the training role alone, and write cells.
 
 Old files never change role: earlier assignments are read back from this workspace's last split and only added to. An old
-file that the source now gives another split is left out: it was trained on, or the test role was read with it. New ones follow their duplicate cluster; clusters come largest first, then in hash order, to where their class needs them.
+file that the source now gives another split is left out: it was trained on, or the test role was read with it. New ones
+follow their duplicate cluster; clusters come largest first, then in hash order, to where their class needs them.
 """
 
 from collections import Counter, defaultdict
