@@ -1,4 +1,4 @@
-"""Finished records back into working objects: encoders, the synthesizer, the scoring bench. Stages share it; rebuild will too."""
+"""Finished records back into working objects: encoders, the synthesizer, the scoring bench. Stages and rebuilding share it."""
 
 import numpy as np
 import pyarrow as pa

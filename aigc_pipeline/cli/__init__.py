@@ -46,6 +46,10 @@ ConfigFile = Annotated[
 Workspace = Annotated[
     Path, typer.Option("--workspace", "-w", metavar="FOLDER", help="Where stages and versions are kept.")
 ]
+Place = Annotated[
+    Path,
+    typer.Option("--place", "-w", metavar="PLACE", help="A workspace (its latest version) or a version directory."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -169,10 +173,7 @@ def explain(
         typer.Argument(metavar="SAMPLE", help="A sample id, its first 6 characters or more, or a source file's path."),
     ],
     *,
-    place: Annotated[
-        Path,
-        typer.Option("--place", "-w", metavar="PLACE", help="A workspace (its latest version) or a version directory."),
-    ] = DEFAULT_WORKSPACE,
+    place: Place = DEFAULT_WORKSPACE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what decided about one sample: every number, gate, neighbour and limit, from the published version alone."""
@@ -194,10 +195,7 @@ def rebuild(
         ),
     ] = None,
     *,
-    place: Annotated[
-        Path,
-        typer.Option("--place", "-w", metavar="PLACE", help="A workspace (its latest version) or a version directory."),
-    ] = DEFAULT_WORKSPACE,
+    place: Place = DEFAULT_WORKSPACE,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Keep what was made here.", show_default=False)
     ] = None,

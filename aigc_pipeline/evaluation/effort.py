@@ -8,7 +8,7 @@ from aigc_pipeline.data.loader import load_cells
 from aigc_pipeline.evaluation.material import is_balanced
 from aigc_pipeline.evaluation.question import SEEDS_TO_DESCRIBE, Settings, samples_per_training, scratch_network
 from aigc_pipeline.metrics.downstream import Budget, fit_downstream
-from aigc_pipeline.metrics.uplift import BASELINES, FOR_BALANCED
+from aigc_pipeline.metrics.uplift import BASELINES, baselines_for
 from aigc_pipeline.records import DatasetSplits, SynthesisPlan
 from aigc_pipeline.training.devices import device_of
 
@@ -38,20 +38,16 @@ def expected_effort(context: Context, settings: Settings, splits: DatasetSplits,
 def count_trainings(settings: Settings, splits: DatasetSplits, planned: SynthesisPlan) -> int:
     """Return how many downstream networks are trained at most."""
     counts = [sum(each) for each in zip(*(n for role, n in splits.class_counts.items() if role != "test"), strict=True)]
-    num_baselines = len(FOR_BALANCED) if is_balanced(counts) else len(BASELINES)
-    described = (num_baselines - 1) * min(settings.num_seeds, SEEDS_TO_DESCRIBE)
-    options = settings.options
+    num_baselines = len(baselines_for(is_balanced=is_balanced(counts)))
+    num_mixes = _MIXES_WITH_CLASSIC if planned.with_classic else 1 if any(planned.want().values()) else 0
     chooses = splits.num_samples("selection") >= settings.min_selection
-    if not any(planned.want().values()):
-        return settings.num_seeds + described + (num_baselines * options.num_seeds if chooses else 0)
-    num_mixes = _MIXES_WITH_CLASSIC if planned.with_classic else 1
-    num_choices = num_baselines + num_mixes * len(options.doses) + len(options.loss_weights) - 1
-    return (
-        (num_choices * options.num_seeds if chooses else 0)
-        + 2 * settings.num_cas_seeds
-        + (3 + len(settings.learning_shares)) * settings.num_seeds
-        + described
-    )
+    choosing = settings.options.num_trainings(num_baselines, num_mixes) if chooses else 0
+    described = (num_baselines - 1) * min(settings.num_seeds, SEEDS_TO_DESCRIBE)
+    without = choosing + described + settings.num_seeds
+    if not num_mixes:
+        return without
+    treated_control_and_curve = 2 + len(settings.learning_shares)
+    return without + treated_control_and_curve * settings.num_seeds + 2 * settings.num_cas_seeds
 
 
 def _samples_per_second(context: Context, settings: Settings, splits: DatasetSplits) -> float:

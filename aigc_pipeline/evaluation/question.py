@@ -19,11 +19,11 @@ from aigc_pipeline.metrics.fairness import group_outcomes
 from aigc_pipeline.metrics.fidelity import draw
 from aigc_pipeline.metrics.uplift import (
     BASELINES,
-    FOR_BALANCED,
     Options,
     Pool,
     Trials,
     accuracy_estimate,
+    baselines_for,
     choose_baseline,
     choose_option,
     copies_of,
@@ -120,7 +120,7 @@ class Question:
         """Choose on selection, then train every arm and read test."""
         material, num_seeds = self.material, self.settings.num_seeds
         real, test, pools = material.real, material.roles["test"], material.pools()
-        baselines = [arm for arm in BASELINES if arm.name in FOR_BALANCED or not material.is_balanced(real)]
+        baselines = baselines_for(is_balanced=material.is_balanced(real))
         baseline, choice, doses = self._choose(baselines, pools)
         treated = replace(baseline, name=f"{baseline.name}_and_synthetic")
         arms: list[tuple[Arm, Pool | None]] = [(arm, None) for arm in baselines]
@@ -170,8 +170,7 @@ class Question:
             arm = baselines[-1]
             return arm, default_choice(arm, pools, options, names) if pools else None, []
         rest = material.all_but("selection", "test")
-        number = len(baselines) + len(pools) * len(options.doses) + len(options.loss_weights) - 1
-        trials = self._trials("selection", number * options.num_seeds, rest)
+        trials = self._trials("selection", options.num_trainings(len(baselines), len(pools)), rest)
         found = choose_baseline(trials, baselines, rest, selection, options.num_seeds)
         if not pools:
             return found[0], None, []

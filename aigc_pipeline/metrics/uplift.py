@@ -28,7 +28,7 @@ BASELINES: tuple[Arm, ...] = (
 )
 """The last is the bar where selection cannot choose: the strongest measured on long-tailed data with online variation. Its
 classes come equally often, so balanced softmax equals cross-entropy until synthetic rows tilt the mixture."""
-FOR_BALANCED = ("real", "real_and_classic")
+_FOR_BALANCED = ("real", "real_and_classic")
 """Where every class is as large as the others, the rest do the same as `real_and_classic`."""
 _VETO_ERRORS = 2.0
 Correct = NDArray[np.bool_]
@@ -101,6 +101,16 @@ class Options:
     default_dose: float
     default_weight: float
     num_seeds: int
+
+    def num_trainings(self, num_baselines: int, num_mixes: int) -> int:
+        """Return how many trainings a choice takes: all baselines, each mix at each dose, then the other loss weights."""
+        further = num_mixes * len(self.doses) + len(self.loss_weights) - 1 if num_mixes else 0
+        return (num_baselines + further) * self.num_seeds
+
+
+def baselines_for(*, is_balanced: bool) -> list[Arm]:
+    """Return the baselines that differ on data whose classes are equally large, or are not."""
+    return [arm for arm in BASELINES if arm.name in _FOR_BALANCED or not is_balanced]
 
 
 def choose_baseline(

@@ -66,6 +66,6 @@ class Lineage:
     def gone(self, stage: str) -> str:
         """Return what to say where the files of a stage are missing."""
         return (
-            f"workspace {self.workspace} no longer has the files of stage '{stage}' that its latest version was made with: "
+            f"workspace {self.workspace} no longer has the files of stage '{stage}' that the version was made with: "
             "they were removed, or another version of aigc made them. Run `aigc run` again with the same settings."
         )
