@@ -125,7 +125,7 @@ def load_config(
             raise ConfigError(msg)
         _set(tree, path.strip(), _parse_value(text, override))
     _complete_kinds(tree, PipelineConfig)
-    origins = [*([str(file)] if file else []), *(["the command line"] if source or overrides or not file else [])]
+    origins = [*([str(file)] if file else []), *(["the arguments"] if source or overrides or not file else [])]
     return parse_config(tree, where=" and ".join(origins))
 
 

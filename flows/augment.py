@@ -98,4 +98,8 @@ def _run(settings: PipelineConfig, context: Context, artifacts: PrefectReporter)
         manifest.directory is not None
     ):  # said at the end of every run, so that a run which reused all stages shows it too
         artifacts.table("rows", rows_per_class(read_manifest(workspace / manifest.directory, recommended_only=False)))
+    if artifacts.num_refused:
+        context.reporter.note(
+            f"The Prefect API refused {artifacts.num_refused:,} artifacts: this run's page is incomplete, its workspace is not."
+        )
     return Completed(message=manifest.sentence, data=manifest)

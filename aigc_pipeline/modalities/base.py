@@ -48,7 +48,11 @@ class Modality(Protocol[S]):
     def fit(
         self, facts: pa.Table, *, size: int | None = None, symmetries: tuple[str, ...] = (), keep_alpha: bool = False
     ) -> S:
-        """Choose the spec from the facts of the training split alone; the rest is the user's word."""
+        """Choose the spec from the facts of the training split alone; the rest is the user's word.
+
+        Raises:
+            ConfigError: if the user's word means nothing for this modality.
+        """
         ...
 
     def decode(self, contents: Sequence[bytes], spec: S) -> pa.Array:

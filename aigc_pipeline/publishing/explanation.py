@@ -5,9 +5,10 @@ by `cli.explaining`, since publishing and gates don't know each other.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from difflib import get_close_matches
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -112,10 +113,10 @@ def find_sample(ledger: pa.Table, wanted: str) -> Row:
     if rows:
         msg = f"'{wanted}' names {len(rows)} samples: {_named(ledger, rows)}. Give more characters of the id."
         raise DataError(msg)
-    nearest = sorted(range(len(ids)), key=lambda row: (-_common(ids[row], wanted.lower()), ids[row]))
-    near = [row for row in nearest[:_MAX_NAMED] if _common(ids[row], wanted.lower()) > 0]
-    hint = f" The nearest ids: {_named(ledger, near)}." if near else ""
-    msg = f"no sample of this version has the id or the source path '{wanted}'.{hint} Ids are in ledger.parquet."
+    is_path = "/" in wanted or "." in wanted
+    near = _nearest_paths(ledger, wanted) if is_path else _nearest_ids(ids, wanted.lower())
+    hint = f" The nearest: {_named(ledger, near, by='source_uri' if is_path else 'sample_id')}." if near else ""
+    msg = f"no sample of this version has the id or the source path '{wanted}'.{hint} Both are in ledger.parquet."
     raise DataError(msg)
 
 
@@ -198,11 +199,25 @@ def _why_not_published(content: VersionContent, ledger_row: Row) -> str:
     return f"the chosen mix{mix} of generated and varied samples has no place for it"
 
 
-def _named(ledger: pa.Table, rows: list[int]) -> str:
-    named = [
-        f"{row['sample_id']} ({row['state']} {row['kind']})" for row in (_row(ledger, i) for i in rows[:_MAX_NAMED])
-    ]
+def _named(ledger: pa.Table, rows: list[int], *, by: str = "sample_id") -> str:
+    named = [f"{row[by]} ({row['state']} {row['kind']})" for row in (_row(ledger, i) for i in rows[:_MAX_NAMED])]
     return ", ".join(named) + (", ..." if len(rows) > _MAX_NAMED else "")
+
+
+def _nearest_ids(ids: Sequence[str], wanted: str) -> list[int]:
+    """Return the rows whose ids share the most characters with `wanted` from the left, if any."""
+    nearest = sorted(range(len(ids)), key=lambda row: (-_common(ids[row], wanted), ids[row]))
+    return [row for row in nearest[:_MAX_NAMED] if _common(ids[row], wanted) > 0]
+
+
+def _nearest_paths(ledger: pa.Table, wanted: str) -> list[int]:
+    """Return the rows whose source file has the name that `wanted` ends with, else a name much like it."""
+    names = [PurePath(uri or "").name for uri in ledger["source_uri"].to_pylist()]
+    alike = get_close_matches(PurePath(wanted).name, sorted(set(names)), n=_MAX_NAMED)
+    rank = {name: place for place, name in enumerate(alike)}
+    return sorted((row for row, name in enumerate(names) if name in rank), key=lambda row: rank[names[row]])[
+        :_MAX_NAMED
+    ]
 
 
 def _common(one: str, other: str) -> int:

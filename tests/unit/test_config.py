@@ -80,7 +80,7 @@ def test_wrong_settings_are_named_with_what_is_allowed(overrides, said):
 def test_a_wrong_value_is_blamed_on_the_command_line_too_where_both_were_given(tmp_path):
     (tmp_path / "c.yaml").write_text("ingest: {source: {kind: digits}}\n")
 
-    with pytest.raises(ConfigError, match=r"c\.yaml and the command line are not valid"):
+    with pytest.raises(ConfigError, match=r"c\.yaml and the arguments are not valid"):
         load_config(file=tmp_path / "c.yaml", overrides=["train.max_minutes=-1"])
 
 

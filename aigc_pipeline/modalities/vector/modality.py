@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.data.shards import cells_from_numpy, cells_to_numpy
 from aigc_pipeline.modalities.base import Facts, FloatArray, Reject, Variation
 from aigc_pipeline.modalities.vector.spec import VectorSpec
@@ -39,11 +40,19 @@ class VectorModality:
         self,
         facts: pa.Table,
         *,
-        size: int | None = None,  # noqa: ARG002 - points have nothing of the kind
-        symmetries: tuple[str, ...] = (),  # noqa: ARG002
-        keep_alpha: bool = False,  # noqa: ARG002
+        size: int | None = None,
+        symmetries: tuple[str, ...] = (),
+        keep_alpha: bool = False,
     ) -> VectorSpec:
-        """Take the commonest length and the root-mean-square value of the training split."""
+        """Take the commonest length and the root-mean-square value of the training split.
+
+        Raises:
+            ConfigError: if a setting of pictures is given: points have nothing of the kind.
+        """
+        asked = {"size": size, "symmetries": list(symmetries), "keep_alpha": keep_alpha}
+        if given := [f"split.{name} ({value})" for name, value in asked.items() if value]:
+            msg = f"{' and '.join(given)} cannot be honoured: the samples are vectors, not pictures. Leave it out."
+            raise ConfigError(msg)
         lengths = facts["num_values"].to_numpy()
         num_values = int(np.bincount(lengths).argmax())
         mean_square = facts["sum_squares"].to_numpy()[lengths == num_values].mean() / num_values

@@ -123,8 +123,15 @@ def test_an_ambiguous_prefix_names_its_samples(content: VersionContent) -> None:
 
 
 def test_an_unknown_id_names_the_nearest_ones(content: VersionContent) -> None:
-    with pytest.raises(DataError, match=r"no sample .* nearest ids: dddddd00"):
+    with pytest.raises(DataError, match=r"no sample .* nearest: dddddd00"):
         find_sample(content.ledger, "dddddd77")
+
+
+def test_an_unknown_path_names_the_files_with_its_name_and_those_much_like_it(content: VersionContent) -> None:
+    with pytest.raises(DataError, match=r"source path 'elsewhere/cat/1\.png'\. The nearest: cat/1\.png"):
+        find_sample(content.ledger, "elsewhere/cat/1.png")
+    with pytest.raises(DataError, match=r"The nearest: cat/1\.png"):
+        find_sample(content.ledger, "cat/11.png")
 
 
 def test_a_short_prefix_is_refused_even_where_it_is_unique(content: VersionContent) -> None:
