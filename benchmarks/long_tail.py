@@ -7,7 +7,7 @@ with a control of plain copies at every dose and, as the ceiling, as many real s
 
 About 9 minutes a permutation on one core, and 2 to 3 more for each further family; resumes. FOLDER has train/0 .. train/9
 and test/0 .. test/9. Writes benchmarks/results/<name>.json and prints the table. `--short` compares families: the bars,
-one dose of each control, and every family named, filtered and not.
+one dose of each control, and every family named, filtered and not; the varied rows are those of the first family's run.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def configure(setting: Setting, family: str) -> PipelineConfig:
     )
 
 
-def run(setting: Setting, family: str = DEFAULT_FAMILY) -> tuple[Context, Judged]:
+def run(setting: Setting, family: str) -> tuple[Context, Judged]:
     """Run the pipeline up to the gates; what does not depend on the family is reused."""
     config = configure(setting, family)
     context = Context(Store(WORK / f"workspace-{setting.number}"), config.seed, config.runtime)
@@ -182,6 +182,11 @@ class Choice:
     families: tuple[str, ...]
     is_short: bool
 
+    @property
+    def base(self) -> str:
+        """The family whose run also gives the rows of every other kind."""
+        return self.families[0] if self.is_short and self.families else DEFAULT_FAMILY
+
 
 def arms(choice: Choice) -> Iterator[tuple[Arm, str | None]]:
     """Yield every arm with the kind of rows it adds. Nothing is added to this list after a test result was seen."""
@@ -206,12 +211,12 @@ def measure(source: Path, number: int, published: str, choice: Choice) -> Case:
         found: Case = json.loads(done.read_text())
         return found
     setting = prepare(source, number)
-    context, judged = run(setting)
+    context, judged = run(setting, choice.base)
     roles = {role: load_cells(context.files_of(judged.splits) / f"{role}.arrow") for role in ROLES}
     real, test = concatenate(*(roles[role] for role in ROLES[:3])), roles["test"]
     pools = pools_of(context, judged, real, setting.held_back)
     pools["published"] = pools[published]
-    judges = {DEFAULT_FAMILY: judge_of(judged)}
+    judges = {choice.base: judge_of(judged)}
     for family in choice.families:
         rows, judges[family] = pools_of_family(setting, family)
         pools |= rows
