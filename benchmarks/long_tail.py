@@ -241,6 +241,7 @@ def measure(source: Path, number: int, published: str, choice: Choice) -> Case:
         "arms": {name: numbers(rows, test.labels, rarest) for name, rows in predicted.items()},
         "correct": {name: (rows == test.labels)[0].tolist() for name, rows in predicted.items()},
         "labels": test.labels.tolist(),
+        "test_ids": list(test.ids),
     }
     done.write_text(json.dumps(case))
     return case
@@ -290,9 +291,18 @@ def gain_over(bar: str, values: np.ndarray, table: Sequence[Case], metric: str) 
 
 
 def verdicts(cases: Sequence[Case], choice: Choice) -> dict[str, dict[str, Any]]:
-    """Return, per arm with added rows, the verdict over all permutations as paired seeds on one test set."""
-    labels = np.array(cases[0]["labels"])
-    stacked = {arm.name: np.array([case["correct"][arm.name] for case in cases]) for arm, _ in arms(choice)}
+    """Return, per arm with added rows, the verdict over all permutations as paired seeds on one test set.
+
+    Cleaning leaves out test samples that are near duplicates of training ones, which differ: those of all cases count.
+    """
+    shared = sorted(set.intersection(*(set(case["test_ids"]) for case in cases)))
+    places = [{each: place for place, each in enumerate(case["test_ids"])} for case in cases]
+    rows = [np.array([place[each] for each in shared]) for place in places]
+    labels = np.array(cases[0]["labels"])[rows[0]]
+    stacked = {
+        arm.name: np.array([np.array(case["correct"][arm.name])[row] for case, row in zip(cases, rows, strict=True)])
+        for arm, _ in arms(choice)
+    }
     found = {}
     for arm, kind in arms(choice):
         if kind is not None and len(cases) > 1:
@@ -331,7 +341,7 @@ def main() -> None:
     for row in rows:
         gains = "  ".join(f"{gain:+.2f} ({half or 0:.2f})" for gain, half in row["over"].values())
         print(f"{row['arm']!s:28} {gains}   {list(row['times_below'].values())}")
-    kept = [{k: v for k, v in case.items() if k not in {"correct", "labels"}} for case in cases]
+    kept = [{k: v for k, v in case.items() if k not in {"correct", "labels", "test_ids"}} for case in cases]
     (RESULTS / f"{arguments.name}.json").write_text(
         json.dumps({"rows": rows, "verdicts": said, "cases": kept}, indent=1)
     )
