@@ -21,7 +21,7 @@ from aigc_pipeline.loading import open_encoder
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.records import DatasetSplits, Embeddings, SynthesisPlan
 from aigc_pipeline.training.checkpoint import Checkpointer
-from aigc_pipeline.training.devices import precision_of, resident, training_device
+from aigc_pipeline.training.devices import fastest_algorithms, precision_of, resident, training_device
 from aigc_pipeline.training.loop import Hooks, LoopSettings, Networks, TrainingData
 from aigc_pipeline.training.loop import train as run_loop
 from aigc_pipeline.training.strength import Adaptation
@@ -85,31 +85,32 @@ def fit(
     encoder = open_encoder(context, splits, embeddings, "encoder")
     total = planned.total_samples
     hooks = _hooks(context, config, total, synthesizer)
-    trained = run_loop(
-        networks,
-        phases,
-        _training_data(cells, splits, config, device),
-        LoopSettings(
-            total_samples=total,
-            batch_size=config.generator.batch_size,
-            seed=context.seed_for("loop"),
-            ema_half_life_samples=config.generator.ema_half_life_samples,
-            checkpoint_every_samples=int(config.checkpoint_share * total),
-            report_every_samples=REPORT_SAMPLES,
-            precision=precision_of(context.runtime, device),
-            frozen=config.warm_start.frozen if config.warm_start else (),
-            remedy=divergence_remedy(config.generator),
-        ),
-        checkpointer=Checkpointer(context.out / "states"),
-        validation=validation_of(
-            synthesizer, encoder, selection, every_samples=int(config.validate_share * total),
-            patience=config.patience, max_copy_share=config.max_copy_share, root=context.seed,
-        ),
-        adaptation=_adaptation(config, synthesizer, selection, total, context.seed),
-        watch=HealthWatch(synthesizer, encoder, context.seed, told.classes),
-        team=team,
-        hooks=hooks if team.is_first else Hooks(),
-    )  # fmt: skip
+    with fastest_algorithms(context.runtime):
+        trained = run_loop(
+            networks,
+            phases,
+            _training_data(cells, splits, config, device),
+            LoopSettings(
+                total_samples=total,
+                batch_size=config.generator.batch_size,
+                seed=context.seed_for("loop"),
+                ema_half_life_samples=config.generator.ema_half_life_samples,
+                checkpoint_every_samples=int(config.checkpoint_share * total),
+                report_every_samples=REPORT_SAMPLES,
+                precision=precision_of(context.runtime, device),
+                frozen=config.warm_start.frozen if config.warm_start else (),
+                remedy=divergence_remedy(config.generator),
+            ),
+            checkpointer=Checkpointer(context.out / "states"),
+            validation=validation_of(
+                synthesizer, encoder, selection, every_samples=int(config.validate_share * total),
+                patience=config.patience, max_copy_share=config.max_copy_share, root=context.seed,
+            ),
+            adaptation=_adaptation(config, synthesizer, selection, total, context.seed),
+            watch=HealthWatch(synthesizer, encoder, context.seed, told.classes),
+            team=team,
+            hooks=hooks if team.is_first else Hooks(),
+        )  # fmt: skip
     sha256 = save_networks(trained.networks, context.out / CHECKPOINT_WEIGHTS) if team.is_first else ""
     return Outcome(
         sha256, trained.samples_seen, trained.best_samples_seen, trained.seconds, trained.best_score, trained.events

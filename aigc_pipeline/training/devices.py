@@ -4,6 +4,8 @@ import ctypes
 import math
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -22,7 +24,8 @@ _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": 
 def device_of(runtime: RuntimeConfig) -> torch.device:
     """Return the device to work on, set the CPU thread count and let the C library keep freed memory.
 
-    Where repeatability is asked for, cuBLAS is told before it starts; a value of yours in the environment stays.
+    Where repeatability is asked for, a GPU works by algorithms that repeat, in this stage as in any other; cuBLAS is told
+    before it starts, and a value of yours in the environment stays.
 
     Raises:
         ConfigError: if the named device is not there, or fewer GPUs than processes.
@@ -37,6 +40,8 @@ def device_of(runtime: RuntimeConfig) -> torch.device:
         device = _named(runtime.device)
     if device.type == "cuda":
         _refuse_missing_gpus(device, runtime)
+        # warnings, since some backward passes have no such algorithm
+        torch.use_deterministic_algorithms(runtime.deterministic, warn_only=True)
     return device
 
 
@@ -67,7 +72,7 @@ def _refuse_missing_gpus(device: torch.device, runtime: RuntimeConfig) -> None:
 
 
 def training_device(runtime: RuntimeConfig, team: Team) -> torch.device:
-    """Return the device of this process, and set repeatability where it is asked for.
+    """Return the device of this process.
 
     Raises:
         ConfigError: if the named device is not there.
@@ -76,11 +81,21 @@ def training_device(runtime: RuntimeConfig, team: Team) -> torch.device:
     if team.size > 1 and device.type == "cuda":
         device = torch.device("cuda", Team.local_rank())
         torch.cuda.set_device(device)
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = not runtime.deterministic
-        # warnings, since some backward passes have no such algorithm and later stages share the process
-        torch.use_deterministic_algorithms(runtime.deterministic, warn_only=True)
     return device
+
+
+@contextmanager
+def fastest_algorithms(runtime: RuntimeConfig) -> Iterator[None]:
+    """Let cuDNN try its algorithms out while batches have one shape, unless repeatability is asked for.
+
+    Afterwards it is as before: what later stages of the process store must not depend on what was faster at the moment.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = not runtime.deterministic
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def resident(x: Float[Tensor, "n *shape"], device: torch.device) -> Float[Tensor, "n *shape"]:

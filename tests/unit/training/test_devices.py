@@ -82,17 +82,31 @@ def test_repeatability_tells_cublas_unless_you_have(monkeypatch, given, expected
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == expected
 
 
-def test_passes_without_a_repeatable_algorithm_warn_instead_of_ending_a_training(monkeypatch):
-    monkeypatch.setattr(devices, "device_of", lambda _runtime: torch.device("cuda"))
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+@pytest.fixture
+def one_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_every_stage_repeats_on_a_gpu_where_that_is_asked_for_and_passes_that_cannot_warn(monkeypatch):
     asked = []
     monkeypatch.setattr(
         torch, "use_deterministic_algorithms", lambda mode, *, warn_only: asked.append((mode, warn_only))
     )
 
-    devices.training_device(RuntimeConfig(threads=1, deterministic=True), Team())
+    devices.device_of(RuntimeConfig(threads=1, deterministic=True))
 
     assert asked == [(True, True)]
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_algorithms_are_tried_out_while_training_alone(deterministic, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+
+    with devices.fastest_algorithms(RuntimeConfig(deterministic=deterministic)):
+        assert torch.backends.cudnn.benchmark is not deterministic
+    assert not torch.backends.cudnn.benchmark
 
 
 def test_a_sampler_sums_its_probabilities_on_the_cpu(monkeypatch):
