@@ -1,4 +1,4 @@
-"""Several processes for one training: started by torchrun from a job file, the first of them speaks for all.
+"""Several processes for one training: started by torchrun from a job file, the first of them speaks for all, but for errors.
 
 What the first process reports comes back as one JSON object a line, and is told to the reporter here.
 """
@@ -16,7 +16,7 @@ from pydantic import BaseModel, SerializeAsAny
 from aigc_pipeline.core.context import Context, RuntimeConfig
 from aigc_pipeline.core.errors import CheckpointError, ConfigError, TrainingDivergedError
 from aigc_pipeline.core.reporting import Reporter, Scalar, StageEvent
-from aigc_pipeline.core.store import Store
+from aigc_pipeline.core.store import Store, write_atomically
 from aigc_pipeline.fitting.fit import Outcome, fit
 from aigc_pipeline.fitting.settings import FitSettings
 from aigc_pipeline.records import DatasetSplits, Embeddings, SynthesisPlan
@@ -141,7 +141,7 @@ class LineReporter:
 
 
 def take_part(file: Path) -> None:
-    """Be one of the processes: train, and if first, write outcome or error beside the job."""
+    """Be one of the processes: train, and write beside the job the outcome, if first, or the error, whoever had it."""
     job = Job.model_validate_json(file.read_bytes())
     runtime = runtime_of_peer(job.runtime)
     team = Team.joined(device_of(runtime))
@@ -151,11 +151,11 @@ def take_part(file: Path) -> None:
     try:
         outcome = fit(context, job.config, job.planned, job.splits, job.embeddings, team)
     except tuple(_ERRORS.values()) as err:
-        if team.is_first:
-            (job.out / _ERROR).write_text(json.dumps({"type": type(err).__name__, "message": str(err)}))
-    else:
-        if team.is_first:
-            outcome.write(job.out / _OUTCOME)
+        content = json.dumps({"type": type(err).__name__, "message": str(err)})
+        write_atomically(job.out / _ERROR, content.encode())
+        sys.exit(1)  # torchrun then ends the others, which may be waiting for this one
+    if team.is_first:
+        outcome.write(job.out / _OUTCOME)
     team.leave()
 
 
