@@ -111,7 +111,7 @@ class Warp(Family):
             takes = keeps_ink(made, parents) & ~found
             chosen = torch.where(takes[:, None, None, None], made, chosen)
             found = found | takes
-        return Synthesis(chosen, [json.dumps({"latent": "from seed", "kept": bool(kept)}) for kept in found])
+        return Synthesis(chosen, [json.dumps({"latent": "from seed", "kept": kept}) for kept in found.tolist()])
 
     def _loss(self, networks: Networks, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the negative evidence bound per value: squared error / 2 sigma^2, KL, and the field's roughness."""
