@@ -10,7 +10,7 @@ from aigc_pipeline.evaluation.question import SEEDS_TO_DESCRIBE, Settings, sampl
 from aigc_pipeline.metrics.downstream import Budget, fit_downstream
 from aigc_pipeline.metrics.uplift import BASELINES, baselines_for
 from aigc_pipeline.records import DatasetSplits, SynthesisPlan
-from aigc_pipeline.training.devices import device_of
+from aigc_pipeline.training.devices import device_of, wait_for
 
 _FIRST_STEPS, _PROBE_SECONDS = 5, 1.5
 _MIXES_WITH_CLASSIC = 3
@@ -61,6 +61,7 @@ def _samples_per_second(context: Context, settings: Settings, splits: DatasetSpl
         fit_downstream(
             BASELINES[-1], train, None, spec=splits.spec, num_classes=num_classes, budget=budget, build=build
         )
+        wait_for(device)
         return time.perf_counter() - started
 
     seconds(_FIRST_STEPS)  # the first training of a process is slower

@@ -16,6 +16,7 @@ from aigc_pipeline.fitting.quality import NUM_FAKES
 from aigc_pipeline.fitting.watching import GRID_SIZE, REPORT_SAMPLES, divergence_remedy
 from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
+from aigc_pipeline.training.devices import wait_for
 from aigc_pipeline.training.loop import LoopSettings, TrainingData, train
 from aigc_pipeline.training.team import Team
 
@@ -96,8 +97,7 @@ def _fastest(work: Callable[[int], int], device: torch.device) -> float:
     while len(speeds) < _MIN_PROBES or time.monotonic() - started < _PROBE_SECONDS:
         probe_started = time.monotonic()
         done = work(times)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         seconds = time.monotonic() - probe_started
         speeds.append(done / seconds)
         times = max(1, round(times * _SECONDS_A_PROBE / seconds))

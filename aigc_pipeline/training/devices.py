@@ -108,6 +108,12 @@ def free_bytes(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given; a clock that is read before tells how fast work is handed out."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def runtime_of_peer(runtime: RuntimeConfig) -> RuntimeConfig:
     """Return the settings that one of `runtime.processes` works under: its share of the CPU threads."""
     return runtime.model_copy(update={"threads": max(1, runtime.num_threads // runtime.processes)})
