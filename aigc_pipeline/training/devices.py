@@ -28,7 +28,8 @@ def device_of(runtime: RuntimeConfig) -> torch.device:
     before it starts, and a value of yours in the environment stays.
 
     Raises:
-        ConfigError: if the named device is not there, or fewer GPUs than processes.
+        ConfigError: if the named device is not there or not among those that several processes train on, or fewer GPUs
+            than processes.
     """
     torch.set_num_threads(runtime.num_threads)
     keep_freed_memory()
@@ -68,6 +69,12 @@ def _refuse_missing_gpus(device: torch.device, runtime: RuntimeConfig) -> None:
         raise ConfigError(msg)
     if runtime.processes > visible:
         msg = f"runtime.processes is {runtime.processes}, one GPU each, but {visible} GPUs are visible. Take fewer processes."
+        raise ConfigError(msg)
+    if 1 < runtime.processes <= (device.index or 0):
+        msg = (
+            f"runtime.device is '{runtime.device}', but {runtime.processes} processes train on the first "
+            f"{runtime.processes} GPUs. Use cuda, and choose GPUs by CUDA_VISIBLE_DEVICES."
+        )
         raise ConfigError(msg)
 
 

@@ -100,6 +100,14 @@ def test_every_stage_repeats_on_a_gpu_where_that_is_asked_for_and_passes_that_ca
     assert asked == [(True, True)]
 
 
+def test_a_gpu_that_several_processes_would_leave_alone_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+
+    with pytest.raises(ConfigError, match=r"'cuda:3', but 2 processes train on the first 2 GPUs.*CUDA_VISIBLE_DEVICES"):
+        devices.device_of(RuntimeConfig(threads=1, device="cuda:3", processes=2))
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_algorithms_are_tried_out_while_training_alone(deterministic, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
