@@ -195,7 +195,7 @@ def _set(tree: dict[str, object], path: str, value: object) -> None:
 
 
 def _complete_kinds(tree: dict[str, object], model: object) -> None:
-    """Fill in the default member where settings of a union are given without `kind`: `-o train.generator.width=64`."""
+    """Fill in the default member where settings of a union are given without `kind`: `-o train.generator.size=medium`."""
     fields = getattr(model, "model_fields", {})
     for name, value in tree.items():
         if not isinstance(value, dict) or name not in fields:

@@ -118,7 +118,7 @@ class SynthesisPlan(Record):
 
     classes: tuple[ClassPlan, ...]
     total_samples: int = Field(ge=0)
-    """Real samples the discriminator will be shown: the unit of training time."""
+    """Real samples that training will show: the unit of its time."""
     samples_per_second: float = Field(ge=0)
     minutes: float = Field(ge=0)
     num_bytes: int = Field(ge=0)

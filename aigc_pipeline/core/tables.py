@@ -141,7 +141,9 @@ METADATA: tuple[Column, ...] = (
     *_IDENTITY,
     Column("split", pa.string(), "`train` or `test`. Synthetic rows are always `train`."),
     Column(
-        "role", pa.string(), "`train`, `calibration`, `selection` or `test`: what the pipeline used a real sample for."
+        "role",
+        pa.string(),
+        "What the pipeline used a real sample for: `train`, `calibration`, `selection` or `test`; `train` for synthetic rows.",
     ),
     Column("recommended", pa.bool_(), "Train on this row? True for real rows; for synthetic rows set by the verdict."),
     Column(
@@ -166,7 +168,12 @@ LEDGER: tuple[Column, ...] = (
     ),
     Column("stage", pa.string(), "The stage that decided.", nullable=True),
     Column("reason", pa.string(), "Stable reason code; null for kept and accepted rows.", nullable=True),
-    Column("detail", pa.string(), "A sentence with the offending value.", nullable=True),
+    Column(
+        "detail",
+        pa.string(),
+        "In words: what is wrong with it, or why an accepted sample is not published.",
+        nullable=True,
+    ),
     Column("role", pa.string(), "Role of a kept input.", nullable=True),
     Column("source_uri", pa.string(), "The user's own file, relative to the source.", nullable=True),
     Column("sha256", pa.string(), "Content hash of an input; null where it could not be read.", nullable=True),

@@ -61,7 +61,7 @@ class FlowMatching(LatentFamily):
     size: Size = "small"
     """How wide the network is."""
     num_steps: int = Field(default=6, ge=1)
-    """Steps of the sampler; each but the last takes two network passes, the last one; twice as many with guidance."""
+    """Steps of the sampler: two network passes each, one in the last; twice as many with guidance."""
     guidance: float = Field(default=1.0, ge=0)
     """Strength of the class: 1 samples the class as it is, more exaggerates what sets it apart and loses variety."""
     label_dropout: float = Field(default=0.1, ge=0, lt=1)

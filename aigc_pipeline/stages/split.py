@@ -51,7 +51,8 @@ class SplitConfig(Settings):
     size: int | None = Field(default=None, ge=8, le=256)
     """Side of a sample; None lets the modality choose from the training role."""
     symmetries: tuple[str, ...] = ()
-    """Mirrorings that do not change the label; none unless you say so (a mirrored 2 is a bug)."""
+    """Mirrorings of pictures that do not change the label, `horizontal` and `vertical`; none unless you say so (a mirrored 2 is
+    a bug)."""
     keep_alpha: bool = False
     """Make transparency a channel, where pictures have it; otherwise it shows white."""
 

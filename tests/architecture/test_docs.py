@@ -6,14 +6,34 @@ from pathlib import Path
 
 import pytest
 
+from aigc_pipeline.config import load_config
+
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "deployments" / "README.md"]
 
 
-def test_the_columns_page_is_current():
-    rendered = runpy.run_path(str(ROOT / "docs/reference/generate.py"))["render"]()
+PAGES_FROM_CODE = runpy.run_path(str(ROOT / "docs/reference/generate.py"))["PAGES"]
 
-    assert (ROOT / "docs/reference/columns.md").read_text() == rendered
+
+@pytest.mark.parametrize("page", PAGES_FROM_CODE)
+def test_a_page_that_is_generated_from_code_is_current(page):
+    assert (ROOT / "docs/reference" / page).read_text() == PAGES_FROM_CODE[page]()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_rows_of_a_table_have_as_many_cells_as_its_head(page):
+    width = None
+    for line in page.read_text().splitlines():
+        cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else None
+        assert None in (cells, width) or cells == width, line
+        width = cells
+
+
+def test_the_settings_page_names_every_setting_of_a_resolved_config():
+    page, tree = PAGES_FROM_CODE["settings.md"](), load_config(source="digits").model_dump()
+    for stage, settings in tree.items():
+        for name in settings if isinstance(settings, dict) else ():
+            assert f"`{stage}.{name}`" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
