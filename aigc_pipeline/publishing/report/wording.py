@@ -68,7 +68,7 @@ METRICS: dict[str, tuple[str, str]] = {
     ),
     "authenticity": (
         "Authenticity",
-        "share of samples that are no nearer to a training sample than its own neighbor is; compare with real",
+        "share of samples further from their nearest training sample than that one's own neighbor is; compare with real",
     ),
 }
 """Fidelity metric to (title, how to read it). All but the classifier score are measured in the judge encoder's features."""

@@ -311,7 +311,7 @@ def test_a_starved_group_is_a_grave_warning_and_falling_recall_a_mild_one(make_c
 
     assert '<li class="grave">Group site south: starved: 20% accepted' in html
     assert "<li>Group class cat: recall falls by 3.0 points.</li>" in html
-    assert "nearest real training sample, a varied one for that of its parent" in html
+    assert "that its generator was told, else for that of its nearest real training sample, a varied one for" in html
 
 
 def test_the_trade_of_the_filter_and_its_relaxation_are_said(make_content: ContentFactory) -> None:
