@@ -67,6 +67,7 @@ def fit(
     Raises:
         TrainingDivergedError: where training cannot be saved; names the last good checkpoint.
         CheckpointError: if the warm start does not fit.
+        ConfigError: if it freezes what is not there, or all that a phase moves.
     """
     team = team or Team()
     device = training_device(context.runtime, team)

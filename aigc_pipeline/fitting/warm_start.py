@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from aigc_pipeline.core.errors import CheckpointError
+from aigc_pipeline.core.errors import CheckpointError, ConfigError
 from aigc_pipeline.generators.base import Generator
 from aigc_pipeline.generators.recipe import CHECKPOINT_WEIGHTS, WarmStart
 from aigc_pipeline.training.loop import Networks
@@ -29,7 +29,9 @@ def start_warm(networks: Networks, settings: WarmStart, generator: Generator, na
 
     Raises:
         CheckpointError: if the checkpoint is of another family, or one of its networks has another shape.
+        ConfigError: if no parameter begins with one of the names to freeze.
     """
+    _refuse_unknown_parameters(networks, settings)
     folder, record = settings.path.expanduser(), settings.record()
     if record["family"] != generator.kind:
         msg = f"the warm start {folder} is a checkpoint of '{record['family']}', not of '{generator.kind}'. Choose that family, or start cold."
@@ -50,6 +52,14 @@ def start_warm(networks: Networks, settings: WarmStart, generator: Generator, na
                 raise CheckpointError(msg)
             value.copy_(source)
     return f"warm start from {record['samples_seen']:,} samples of {folder.name[:12]}: {_shared(known, names)}"
+
+
+def _refuse_unknown_parameters(networks: Networks, settings: WarmStart) -> None:
+    known = [f"{name}.{key}" for name, module in networks.items() for key, _ in module.named_parameters()]
+    if unknown := [each for each in settings.frozen if not any(key.startswith(each) for key in known)]:
+        parts = sorted({".".join(key.split(".")[:2]) for key in known})
+        msg = f"train.warm_start.frozen names {unknown}, which no parameter begins with. They begin with {', '.join(parts)}."
+        raise ConfigError(msg)
 
 
 def _by_name(source: Tensor, fresh: Tensor, known: Sequence[str], names: Sequence[str]) -> Tensor:

@@ -39,6 +39,7 @@ def train(
     Raises:
         TrainingDivergedError: where training cannot be saved; names the last good checkpoint.
         CheckpointError: if the warm start does not fit.
+        ConfigError: if it freezes what is not there, or all that a phase moves.
     """
     told = Told.read(context, splits, config.condition_on)
     ids, conditions = told.train.ids, told.conditions

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from aigc_pipeline.core.errors import CheckpointError
+from aigc_pipeline.core.errors import CheckpointError, ConfigError
 from aigc_pipeline.fitting import warm_start
 from aigc_pipeline.fitting.told import Told
 from aigc_pipeline.fitting.warm_start import start_warm
@@ -46,6 +46,14 @@ def test_weights_are_taken_over_and_class_rows_go_by_name(donor):
     assert torch.equal(rows[0], known[2])
     assert torch.equal(rows[1], fresh)
     assert "1 of 2 classes known, new: hen" in said
+
+
+def test_names_to_freeze_that_no_parameter_begins_with_are_refused(donor):
+    networks = R3GAN().networks(SPEC, 3, seed=2)
+    settings = WarmStart(path=donor[0], frozen=("discriminator.enter", "denoiser.before"))
+
+    with pytest.raises(ConfigError, match=r"frozen names \['denoiser.before'\].* begin with discriminator\."):
+        start_warm(networks, settings, R3GAN(), ("cat", "dog", "fox"))
 
 
 def test_the_row_of_no_class_is_taken_over_as_well(tmp_path):
