@@ -2,11 +2,13 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 from rich.table import Table
 
 from aigc_pipeline.cli.console import ConsoleReporter
+from aigc_pipeline.cli.outcome import print_commands, program
 from aigc_pipeline.cli.template import FILES
 from aigc_pipeline.cli.writing import writing
 from aigc_pipeline.core.errors import ConfigError
@@ -93,7 +95,17 @@ def write_template(name: str, folder: Path, *, reporter: ConsoleReporter) -> Non
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(_filled(text, words).lstrip("\n"))
     reporter.console.print(f"{place}: a family that works; make it yours.", highlight=False)
-    reporter.console.print(f"\n  pip install -e {place}\n  pytest {place}\n  aigc run DIR -o train.generator.kind={name}\n", highlight=False)  # fmt: skip
+    print_commands(reporter.console, next_commands(name, place))
+
+
+def next_commands(name: str, place: Path) -> list[tuple[str, str]]:
+    """Return (purpose, command) for what one does with a new family."""
+    python, where = program("python"), shlex.quote(str(place))
+    return [
+        ("install it beside this package, and what its test needs", f"{python} -m pip install -e {where} pytest"),
+        ("does it keep the contract of every family?", f"{python} -m pytest {where}"),
+        ("a run with it", f"{program('aigc')} run DIR -o train.generator.kind={name}"),
+    ]
 
 
 def _filled(text: str, words: dict[str, str]) -> str:

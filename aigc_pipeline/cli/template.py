@@ -20,8 +20,8 @@ where = ["src"]
     "README.md": """
 # @NAME@: a generator family for aigc_pipeline
 
-`pip install -e .` and `aigc generators` lists it; `pytest` runs the contract that every family keeps.
-Then `aigc run DIR -o train.generator.kind=@NAME@ -o train.generator.hidden=256`.
+In the environment of aigc_pipeline: `python -m pip install -e . pytest`, and `aigc generators` lists it; `python -m pytest`
+runs the contract that every family keeps. Then `aigc run DIR -o train.generator.kind=@NAME@ -o train.generator.hidden=256`.
 """,
     "src/@PACKAGE@/__init__.py": '''
 """A decoder of latents per class, trained to give the batch back from codes that are matched to it: replace it with yours."""

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from aigc_pipeline.cli import main
+from aigc_pipeline.cli.outcome import program
 from aigc_pipeline.config import load_config
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.generators import built_in
@@ -167,6 +168,15 @@ def test_a_family_may_be_called_like_something_that_the_template_uses(name, tmp_
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_what_to_type_next_is_typed_in_this_environment(tmp_path, capsys):
+    assert run_cli("new-generator", "of_mine", "--into", str(tmp_path)) == 0
+
+    said = capsys.readouterr().out
+    assert f"{program('python')} -m pip install -e {tmp_path / 'aigc-of-mine'} pytest\n" in said
+    assert f"{program('python')} -m pytest {tmp_path / 'aigc-of-mine'}\n" in said
+    assert f"{program('aigc')} run DIR -o train.generator.kind=of_mine\n" in said
 
 
 def test_nothing_is_overwritten(package, capsys):
