@@ -80,7 +80,7 @@ def accepted_table(ids, labels):
 def documented_command():
     page = (ROOT / "docs/how-to/own-training-command.md").read_text()
     settings = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])["evaluate"]["command"]
-    argv = [sys.executable if each == "python" else each for each in settings.pop("argv")]
+    argv = [sys.executable if each == ".venv/bin/python" else each for each in settings.pop("argv")]
     return CommandArm(argv=tuple(argv), **settings | {"num_seeds": 2})
 
 
