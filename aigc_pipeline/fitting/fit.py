@@ -108,7 +108,7 @@ def fit(
                 patience=config.patience, max_copy_share=config.max_copy_share, root=context.seed,
             ),
             adaptation=_adaptation(config, synthesizer, selection, total, context.seed),
-            watch=HealthWatch(synthesizer, encoder, context.seed, told.classes),
+            watch=HealthWatch(synthesizer, encoder, context.seed, told.classes, total),
             team=team,
             hooks=hooks if team.is_first else Hooks(),
         )  # fmt: skip

@@ -45,6 +45,8 @@ class HealthWatch:
     root: int
     classes: NDArray[np.int64] | None
     """The class that each label of the synthesizer means; None where the generator is not told the class."""
+    total_samples: int
+    """Samples that the training shows. Before the first report's worth of them a generator has learned too little to be sick."""
 
     def __call__(self, networks: Networks, history: Sequence[Report], progress: float) -> Finding:
         """Return diversity and label agreement, and the first thing that is past its limit."""
@@ -55,7 +57,9 @@ class HealthWatch:
         if self.encoder.has_head and self.classes is not None:
             numbers["label_agreement"] = agreement(made.labelled(self.classes[made.labels]), self.encoder)
         found = [*history[:-1], {**history[-1], **numbers}]
-        alarm = diverging(found) or overfitted(found) or collapsed(found, progress) or mislabeled(found, progress)
+        alarm = diverging(found) or overfitted(found)
+        if progress * self.total_samples >= REPORT_SAMPLES:
+            alarm = alarm or collapsed(found, progress) or mislabeled(found, progress)
         return Finding(alarm, numbers)
 
 

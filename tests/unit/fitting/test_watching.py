@@ -3,8 +3,10 @@ import pytest
 import torch
 
 from aigc_pipeline.data.loader import LabelledCells
-from aigc_pipeline.fitting.watching import collapsed, diverging, diversity, mislabeled, overfitted
+from aigc_pipeline.features import RandomNetwork
+from aigc_pipeline.fitting.watching import HealthWatch, collapsed, diverging, diversity, mislabeled, overfitted
 from aigc_pipeline.modalities import modality_of
+from aigc_pipeline.training.loop import Hooks
 from tests.unit.fitting.conftest import SPEC, make_points
 
 
@@ -47,6 +49,21 @@ def test_foreign_labels_are_an_alarm_after_a_third_of_the_training(share, progre
 def test_a_number_that_is_still_rising_is_no_alarm(earlier, is_alarm):
     assert (collapsed([{"diversity": each} for each in [*earlier, 0.1]], 0.5) is not None) == is_alarm
     assert (mislabeled([{"label_agreement": each} for each in [*earlier, 0.1]], 0.5) is not None) == is_alarm
+
+
+@pytest.mark.parametrize(("total_samples", "is_alarm"), [(9_000, False), (10_000, True)])
+def test_samples_are_judged_when_a_reports_worth_was_shown(synthesizer, total_samples, is_alarm):
+    one_point = torch.zeros(1, 2)
+    networks = {**synthesizer.networks, "generator": lambda _z, labels: one_point.expand(len(labels), 2)}
+    points = make_points()
+    encoder = RandomNetwork(num_features=8).fit(
+        points, points, spec=SPEC, num_classes=2, seed=0, device=torch.device("cpu"), hooks=Hooks()
+    )
+
+    found = HealthWatch(synthesizer, encoder, 0, np.arange(2), total_samples)(networks, [{}], 0.5)
+
+    assert found.numbers["diversity"] == pytest.approx(0, abs=1e-3)
+    assert (found.alarm is not None) == is_alarm
 
 
 def test_an_exploding_penalty_is_an_alarm():
