@@ -87,6 +87,7 @@ def explain(content: VersionContent, wanted: str) -> Explanation:
 
     Raises:
         DataError: if `wanted` names no sample or several.
+        PublishError: if the version's tables or settings do not belong together.
     """
     found = find_sample(content.ledger, wanted)
     facts = {name: value for name, value in found.items() if value is not None}

@@ -18,7 +18,7 @@ class DataError(PipelineError):
 
 
 class WorkspaceError(PipelineError):
-    """The workspace cannot be written: no permission, no space, not a folder."""
+    """The workspace cannot be written (no permission, no space, not a folder), or what a stage left there cannot be read."""
 
 
 class LockedError(WorkspaceError):
@@ -26,16 +26,12 @@ class LockedError(WorkspaceError):
 
 
 class CheckpointError(PipelineError):
-    """A training checkpoint is torn or belongs to other networks."""
+    """A checkpoint is missing, torn or belongs to other networks; or a process that trains died."""
 
 
 class TrainingDivergedError(PipelineError):
-    """A loss or a weight became NaN or infinite. The message names the last good checkpoint."""
-
-
-class CalibrationError(PipelineError):
-    """A judge cannot be fitted at all; a judge that is merely unhealthy blocks filtering by probability instead."""
+    """Training went wrong (not finite, collapsed ...) and returns did not help. The message names the last good checkpoint."""
 
 
 class PublishError(PipelineError):
-    """A version directory breaks its own contract: a missing file, a wrong hash, a wrong schema."""
+    """There is no version, or one breaks its own contract: a missing file, a wrong hash, counts that do not add up."""

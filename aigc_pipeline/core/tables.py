@@ -44,11 +44,11 @@ _LINEAGE = (
         "Padded batch size of synthesis: part of what a bit-exact rebuild needs.",
         nullable=True,
     ),
-    Column("parent_ids", _STRINGS, "Real samples it was varied from; empty for generated samples.", nullable=True),
+    Column("parent_ids", _STRINGS, "Real samples it was made from; empty where it was made from noise.", nullable=True),
     Column(
         "condition", pa.string(), "JSON of the attributes that the generator was told beside the class.", nullable=True
     ),
-    Column("transform", pa.string(), "JSON of the variation's parameters, for classic samples.", nullable=True),
+    Column("transform", pa.string(), "JSON of how a parent was varied.", nullable=True),
 )
 _SCORES = (
     Column(

@@ -31,7 +31,8 @@ class RejectionSampling(Member):
     min_p_real: float = Field(default=0.0, ge=0, lt=1)
     """Candidates below are never kept, whatever the budget leaves."""
     relaxes: bool = True
-    """Raise the budget (by half, at most twice) where recall or coverage of the pilot falls by more than 15 %."""
+    """Raise the budget (by half, at most twice) where recall or coverage of the pilot falls by more than 15 %, or recall falls
+    and precision does not rise."""
 
     def judge(self, table: pa.Table) -> Mask:
         """Read `accept_probability` and `accept_coin`."""

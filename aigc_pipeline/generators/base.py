@@ -60,7 +60,7 @@ class Generator(Protocol):
 
     @property
     def origin(self) -> Origin:
-        """`generated`, or `classic` for members that vary a real parent."""
+        """`generated`, or `classic` for hand-written variation of a real parent."""
         ...
 
     @property

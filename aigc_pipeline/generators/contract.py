@@ -1,6 +1,6 @@
 """What every generator family must keep, as functions that a test calls: ours, and those of families elsewhere.
 
-from aigc_pipeline.generators.contract import CASES, check_family
+from aigc_pipeline.generators.contract import check_family
 check_family(MyFamily(), folder)
 """
 

@@ -28,7 +28,7 @@ class WarmStart(Settings):
     path: Path
     """The checkpoint's folder (`generator.safetensors`, `record.json`)."""
     frozen: tuple[Annotated[str, Field(pattern=r"^[a-z_]+(\.[A-Za-z0-9_]+)*$")], ...] = ()
-    """Beginnings of parameter names that do not move: `discriminator.downs.0`."""
+    """Beginnings of parameter names that do not move: `denoiser.before`, `discriminator.downs.0`."""
     classes: tuple[str, ...] = ()
     """What its class tables have rows for: classes, or where it was told attributes, conditions; filled in."""
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
@@ -81,7 +81,8 @@ class Recipe(Settings):
     """Real samples to show. None: 1,000 per training sample within 0.5 .. 20 million, cut to
     `max_minutes` at the measured speed."""
     max_minutes: float = Field(default=15.0, gt=0)
-    """Wall-clock budget of training, looks at its samples included; only read where `total_samples` is None."""
+    """Wall-clock budget of training, looks at its samples included (of these, what exceeds half of it comes on top); only
+    read where `total_samples` is None."""
     validate_share: float = Field(default=0.05, ge=0, le=1)
     """Every such share of training, samples are compared with the selection split (kernel distance in the encoder's
     features, near copies charged); the best weights are the result. 0 keeps the last ones."""

@@ -121,7 +121,11 @@ def find_sample(ledger: pa.Table, wanted: str) -> Row:
 
 
 def candidate_row(content: VersionContent, sample_id: object) -> int:
-    """Return the row of a candidate in `candidates`."""
+    """Return the row of a candidate in `candidates`.
+
+    Raises:
+        PublishError: if the ledger alone names it.
+    """
     row: int = pc.index(content.candidates["sample_id"], sample_id).as_py()
     if row < 0:
         msg = (

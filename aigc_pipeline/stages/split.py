@@ -75,6 +75,7 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
 
     Raises:
         DataError: if the training or test role would lack a class.
+        ConfigError: if `size` or `symmetries` is none that the modality knows.
     """
     kept = read_table(context.files_of(cleaned) / "kept.arrow")
     known = _known_roles(context)

@@ -35,7 +35,11 @@ class Checkpointer:
         self._index_file = directory / "index.json"
 
     def save(self, state: State, samples_seen: int) -> Path:
-        """Write a state; the previous one stays as a fall-back. States of more samples, given up by a rollback, go."""
+        """Write a state; the previous one stays as a fall-back. States of more samples, given up by a rollback, go.
+
+        Raises:
+            CheckpointError: if it holds what is no tensor and no JSON.
+        """
         tensors: dict[str, Tensor] = {}
         skeleton = _flatten(state, "", tensors)
         content = save_tensors(tensors, metadata={"state": json.dumps(skeleton)})
