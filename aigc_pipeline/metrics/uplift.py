@@ -196,7 +196,7 @@ def uplift_estimate(without: Correct, treated: Correct, labels: NDArray[np.int64
 
 
 def accuracy_estimate(correct: Correct, labels: NDArray[np.int64]) -> Estimate:
-    """Return mean balanced accuracy with a normal 95 % interval over seeds and items, as in the verdict."""
+    """Return mean balanced accuracy with a normal 95 % interval over seeds and items, within 0 and 1."""
     classes = np.unique(labels)
     by_seed = np.stack([correct[:, labels == label].mean(1) for label in classes]).mean(0)
     by_item = correct.mean(0)

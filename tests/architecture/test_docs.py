@@ -43,6 +43,18 @@ def test_links_between_pages_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize(
+    "page", ["README.md", *(str(each.relative_to(ROOT)) for each in ROOT.glob("docs/how-to/*.md"))]
+)
+def test_settings_that_a_command_on_a_page_gives_are_settings(page):
+    for line in (ROOT / page).read_text().splitlines():
+        given = re.findall(r"-o (?:'([^']+)'|([^\s`]+))", line)
+        overrides = [quoted or plain for quoted, plain in given if plain != "stage.setting=value"]
+
+        assert not overrides or load_config(source="digits", overrides=overrides), line
+        assert not any("[" in plain for _, plain in given), f"a shell reads the brackets: {line}"
+
+
 def test_every_make_target_the_readme_names_exists():
     makefile = (ROOT / "Makefile").read_text()
 
