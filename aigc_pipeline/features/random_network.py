@@ -1,6 +1,6 @@
 """A random, untrained network as encoder: free, deterministic, independent of labels. The judge of published distances.
 
-Random convolutional features rank degradations sensibly (filter-eval, section 4) and cannot have been optimized by the
+Random convolutional features rank degradations sensibly and cannot have been optimized by the
 filter, which reads the trained encoder. Also the only encoder below 100 training samples.
 """
 

@@ -1,7 +1,7 @@
 """The post-hoc critic: L2 logistic regression on encoder features and D's logit, calibrated on out-of-fold scores.
 
 Why not D alone: it memorises its training samples, a relativistic loss gives it no zero and a free offset per class,
-and a critic fitted afterwards separates better (filter-eval, section 1.3). Not on raw cells: there it hunts texture.
+and a critic fitted afterwards separates better. Not on raw cells: there it hunts texture.
 """
 
 from dataclasses import dataclass
