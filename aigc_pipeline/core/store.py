@@ -31,11 +31,12 @@ class Store:
         """Open a workspace, creating its folder unless it is only read.
 
         Raises:
-            WorkspaceError: if the folder cannot be created or written.
+            WorkspaceError: if the folder cannot be created or written, or its path is no UTF-8.
         """
         self.workspace = workspace
         if read_only:
             return
+        _refuse_undecodable(workspace)
         try:
             with translate_os_errors(workspace):
                 (workspace / "stages").mkdir(parents=True, exist_ok=True)
@@ -95,6 +96,18 @@ class Store:
         latest = self.workspace / "stages" / stage / _LATEST
         named = latest.read_text().split() if latest.exists() else []
         return [each for each in named if self.directory(stage, each).exists()]
+
+
+def _refuse_undecodable(workspace: Path) -> None:
+    path = str(workspace.absolute())
+    try:
+        path.encode()
+    except UnicodeEncodeError as err:
+        msg = (
+            f"the path of the workspace, {path!a}, is no UTF-8, and Arrow opens no other. Choose another folder with "
+            "--workspace."
+        )
+        raise WorkspaceError(msg) from err
 
 
 @contextmanager

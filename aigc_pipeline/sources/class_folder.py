@@ -61,7 +61,7 @@ class ClassFolder(Member):
                 digest.update(repr(sorted(file.attributes.items())).encode())
             if file.problem is None and not os.access(file.path, os.R_OK):  # no modification time tells a chmod
                 digest.update(b"may not be read")
-        return Listing(len(files), digest.hexdigest(), str(self.path))
+        return Listing(len(files), digest.hexdigest(), _printable(str(self.path)))
 
     def records(self) -> Iterator[RawSample]:
         """Yield the files sorted by class, then by relative path. A file that cannot be read comes with its problem."""
@@ -141,11 +141,12 @@ def _class_folders(root: Path) -> list[_Folder]:
     """Find the class folders on the first level, or on the second if the first consists of splits alone.
 
     Raises:
-        SourceError: if `root` cannot be listed or there is none.
+        SourceError: if `root` cannot be listed, there is none, or a split folder is a link.
     """
     entries = _listed(root)
     folders, loose = _parted(entries)
     if folders and all(entry.name.lower() in _ROLES for entry in folders):
+        _refuse_links(folders)
         parts = [(_ROLES[entry.name.lower()], *_parted(_listed(Path(entry.path)))) for entry in folders]
         found = [_folder(entry, role) for role, inner, _ in parts for entry in inner]
         loose += [entry for _, _, files in parts for entry in files]
@@ -157,6 +158,16 @@ def _class_folders(root: Path) -> list[_Folder]:
     if loose:
         logger.warning("%d files beside the class folders of %s belong to no class and are left out", len(loose), root)
     return found
+
+
+def _refuse_links(splits: Sequence[os.DirEntry[str]]) -> None:
+    """Refuse a split folder that is a link: what it points to is not followed, and without it a split would be missing."""
+    if linked := [entry.path for entry in splits if entry.is_symlink()]:
+        msg = (
+            f"the split folder {_printable(linked[0])} is a symlink, and links are not followed. Put the folder itself "
+            "there."
+        )
+        raise SourceError(msg)
 
 
 def _folder(entry: os.DirEntry[str], role: Role | None) -> _Folder:

@@ -90,6 +90,13 @@ def test_a_file_in_place_of_the_workspace_is_one_clear_message(tmp_path):
         Store(tmp_path / "file")
 
 
+def test_workspace_whose_path_is_no_utf8_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    workspace = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+
+    with pytest.raises(WorkspaceError, match=r"udcff', is no UTF-8.*--workspace"):
+        Store(workspace)
+
+
 @pytest.mark.parametrize(("code", "remedy"), [(errno.EACCES, "no permission"), (errno.ENOSPC, "no space left")])
 def test_disk_errors_are_translated_with_their_remedy(tmp_path, code, remedy):
     with pytest.raises(WorkspaceError, match=remedy), translate_os_errors(tmp_path):

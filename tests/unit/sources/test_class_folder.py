@@ -97,6 +97,14 @@ def test_symlinks_are_listed_with_a_problem_and_not_followed(tmp_path: Path) -> 
     assert all(str(problem).startswith("symlink") for problem in problems.values())
 
 
+def test_linked_split_folder_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "data/train/cat/a.png", "elsewhere/cat/secret.png")
+    (tmp_path / "data/test").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(SourceError, match="data/test is a symlink, and links are not followed"):
+        records(tmp_path / "data")
+
+
 def test_link_to_itself_beside_class_folders_is_left_out_with_its_reason(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -143,6 +151,13 @@ def test_name_that_is_no_utf8_is_escaped(tmp_path: Path) -> None:
     uris = [sample.uri for sample in records(tmp_path)]
 
     assert rb"cat/\udcff.png" in [uri.encode("utf-8") for uri in uris]
+
+
+def test_folder_whose_name_is_no_utf8_is_named_in_escapes(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    put(root, "cat/a.png")
+
+    assert ClassFolder(path=root).listing().uri == f"{tmp_path}/\\udcff"
 
 
 def test_equal_trees_have_equal_digests_and_a_touched_file_changes_it(tmp_path: Path) -> None:
