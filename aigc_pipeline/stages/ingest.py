@@ -18,7 +18,7 @@ from aigc_pipeline.modalities import MODALITIES, Facts, Modality, Reject
 from aigc_pipeline.records import RawDataset, SourceListing
 from aigc_pipeline.sources import AnySource
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 _SHARD_ROWS = 4_096
 _SHARD_BYTES = 32 * 2**20  # a shard is in memory about five times while it is written
 

@@ -114,7 +114,7 @@ def _eight_bit(image: Image.Image, *, keep_alpha: bool) -> Image.Image:
         return _scaled(np.asarray(image), low=0, high=2**16 - 1)
     if image.mode == "I":
         values = np.asarray(image)
-        return _scaled(values, low=0, high=float(values.max()))
+        return _scaled(values, low=min(0.0, float(values.min())), high=float(values.max()))  # TIFF may be signed
     if image.mode == "F":
         values = np.asarray(image)
         if not np.isfinite(values).all():

@@ -116,6 +116,13 @@ def test_thirty_two_bit_picture_is_scaled_by_its_maximum() -> None:
     assert pixels_of(file_of(Image.fromarray(values), "TIFF")).tolist() == [[0, 128, 255]]
 
 
+@pytest.mark.parametrize("values", [[-1_000, 0, 1_000], [-255, -128, -1]])
+def test_signed_picture_is_scaled_from_its_minimum(values: list[int]) -> None:
+    content = file_of(Image.fromarray(np.array([values], np.int32)), "TIFF")
+
+    assert pixels_of(content).tolist() == [[0, 128, 255]]
+
+
 def test_float_picture_is_scaled_from_its_minimum_to_its_maximum() -> None:
     values = np.array([[-1.0, 0.0, 1.0]], np.float32)
 
