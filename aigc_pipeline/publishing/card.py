@@ -102,9 +102,14 @@ def _counts(content: ReportContent, table: pa.Table) -> str:
     lines = [f"| class | {' | '.join(origins)} | all |", "|---" + "|--:" * (len(origins) + 1) + "|"]
     for name in content.classes:
         row = [counts.get((name, origin), 0) for origin in origins]
-        lines.append(_row(name.replace("|", "\\|"), row))
+        lines.append(_row(_as_cell(name), row))
     lines.append(_row("**all**", [sum(counts.get((name, o), 0) for name in content.classes) for o in origins]))
     return "\n".join(lines) + f"\n\n{_recommendation(table)}"
+
+
+def _as_cell(name: str) -> str:
+    """Return a class name, which may hold anything that a folder's name may, as text of a Markdown table."""
+    return " ".join(name.splitlines()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _row(title: str, numbers: list[int]) -> str:

@@ -146,6 +146,14 @@ def test_the_verdict_and_the_counts_are_said(make_content: ContentFactory) -> No
     assert "1 of 2 synthetic rows are recommended" in text
 
 
+def test_a_class_name_of_any_characters_stays_in_its_cell(make_content: ContentFactory) -> None:
+    classes = (*_CLASSES[:-1], "<i>a|\nb")
+
+    text = card(replace(make_content(), classes=classes), make_rows())
+
+    assert "| &lt;i>a\\| b | 0 |" in text
+
+
 def test_screening_is_never_called_privacy(make_content: ContentFactory) -> None:
     text = card(make_content(), make_rows())
 
