@@ -26,6 +26,8 @@ class UserFile:
         """Return the content, or None and what is wrong."""
         try:
             status = self.path.lstat()
+            if stat.S_ISDIR(status.st_mode):
+                return None, "the folder cannot be listed"
             if not stat.S_ISREG(status.st_mode):
                 return None, "not a regular file; links are not followed"
             if status.st_size > _MAX_FILE_BYTES:
@@ -39,7 +41,7 @@ def list_files(folder: Path) -> list[UserFile]:
     """Return all files below `folder`, sorted by path.
 
     Raises:
-        SourceError: if it is no folder, or holds no file.
+        SourceError: if it is no folder, cannot be listed, or holds no file.
     """
     root = folder.expanduser()
     if not root.is_dir():
@@ -53,14 +55,21 @@ def list_files(folder: Path) -> list[UserFile]:
 
 
 def _walk(root: Path) -> Iterator[UserFile]:
-    for place, folders, names in os.walk(root, followlinks=False):
+    unlisted: list[OSError] = []
+    for place, folders, names in os.walk(root, onerror=unlisted.append, followlinks=False):
         links = [name for name in folders if (Path(place) / name).is_symlink()]
         folders[:] = [name for name in folders if not name.startswith(".") and name not in links]
-        for name in [*links, *names]:
-            if not name.startswith("."):
-                path = Path(place) / name
-                parts = path.relative_to(root).parts
-                yield UserFile(_printable("/".join(parts)), path, _printable(parts[0]) if len(parts) > 1 else None)
+        yield from (_file(Path(place) / name, root) for name in [*links, *names] if not name.startswith("."))
+    for err in unlisted:
+        if Path(err.filename) == root:
+            msg = f"{root} cannot be listed: {err.strerror}. Give a folder that you may read."
+            raise SourceError(msg) from err
+        yield _file(Path(err.filename), root)
+
+
+def _file(path: Path, root: Path) -> UserFile:
+    parts = path.relative_to(root).parts
+    return UserFile(_printable("/".join(parts)), path, _printable(parts[0]) if len(parts) > 1 else None)
 
 
 def _printable(name: str) -> str:

@@ -132,7 +132,7 @@ def _lost_file(uri: str, folders: Sequence[_Folder], root: Path) -> _File | None
     """Return a file that a table names but that is not there; None where the name is in no class folder."""
     for folder in folders:
         if uri.startswith(f"{_uri(folder.path, root)}/") and ".." not in uri.split("/"):
-            problem = f"{METADATA_FILE} names it, but there is no such file"
+            problem = f"{METADATA_FILE} names it, but it is missing, hidden or behind a link"
             return _File(root / uri, uri, folder.class_name, folder.role, problem=problem)
     return None
 

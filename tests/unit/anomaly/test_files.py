@@ -1,5 +1,6 @@
 """Every file of a folder is listed once, and says what is wrong with it."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -46,6 +47,37 @@ def test_a_file_that_vanished_is_a_reason_not_a_crash(tmp_path: Path) -> None:
     assert content is None
     assert problem is not None
     assert "cannot be read" in problem
+
+
+def test_a_folder_that_may_not_be_listed_is_a_reason_and_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cat/locked").mkdir(parents=True)
+    (tmp_path / "a.png").write_bytes(b"x")
+    _lock(monkeypatch, tmp_path / "cat/locked")
+
+    found = {file.uri: file.read()[1] for file in list_files(tmp_path)}
+
+    assert found == {"a.png": None, "cat/locked": "the folder cannot be listed"}
+
+
+def test_a_root_that_may_not_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _lock(monkeypatch, tmp_path)
+
+    with pytest.raises(SourceError, match="cannot be listed: Permission denied"):
+        list_files(tmp_path)
+
+
+def _lock(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Refuse to list `folder`; permissions would not hold where the tests run as root."""
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
 
 
 @pytest.mark.parametrize("name", ["missing", "empty", "file"])

@@ -62,7 +62,7 @@ def test_a_named_file_that_is_not_there_is_listed_with_its_problem(tmp_path: Pat
     lost = records(tmp_path)["dog/gone.png"]
 
     assert (lost.content, lost.class_name) == (None, "dog")
-    assert lost.problem == "metadata.csv names it, but there is no such file"
+    assert lost.problem == "metadata.csv names it, but it is missing, hidden or behind a link"
 
 
 def test_rows_outside_the_class_folders_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
