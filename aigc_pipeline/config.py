@@ -233,6 +233,7 @@ def _explain(problem: Mapping[str, object], tree: Mapping[str, object]) -> str:
 _GROUP = "Input should be a group of settings, written {name: value}"
 _IN_YAML = {
     "tuple_type": "Input should be a list, written [a, b]",
+    "string_type": "Input should be text: put quotes around what YAML takes for a number, a date, yes, no or null",
     "model_type": _GROUP,
     "model_attributes_type": _GROUP,
     "union_tag_not_found": "Input lacks 'kind', which says what it is",
@@ -241,11 +242,11 @@ _IN_YAML = {
 
 
 def _written_path(location: Iterable[object], tree: object) -> str:
-    """Return a dotted path as a person writes it: without the tag that pydantic puts in where a union's member begins."""
+    """Return a dotted path as a person writes it, without what pydantic puts in: the tag of a union's member, [key]."""
     names = []
     for part in location:
         settings = tree if isinstance(tree, Mapping) else {}
-        if part not in settings and part in (settings.get("kind"), "installed"):
+        if part not in settings and part in (settings.get("kind"), "installed", "[key]"):
             continue
         names.append(str(part))
         if isinstance(tree, Mapping):

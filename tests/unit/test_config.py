@@ -42,6 +42,10 @@ def test_the_resolved_yaml_loads_to_an_equal_config(tmp_path):
         (["plan.strategy.kind=explicit"], r"plan\.strategy\.counts: required\. Set it with -o plan\.strategy\.counts="),
         (["train.generator={kind: r3gan, foo: 1}"], r"train\.generator\.foo: there is no such setting.*backbone"),
         (["filter.gates=[{kind: min_p_real, threshold: 7}]"], r"filter\.gates\.0\.threshold: .*got 7"),
+        (
+            ["plan.strategy.kind=explicit", "plan.strategy.counts={0: 5}"],
+            r"plan\.strategy\.counts\.0: Input should be text: put quotes around .* \(got 0\)",
+        ),
         (["split.symmetries=horizontal"], r"split\.symmetries: Input should be a list, written \[a, b\] \(got 'hor"),
         (["plan.strategy=equalize"], r"plan\.strategy: Input should be a group of settings.*got 'equalize'"),
         (["train=3"], r"train: Input should be a group of settings.*got 3"),
