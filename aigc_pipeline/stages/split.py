@@ -280,9 +280,24 @@ def _refuse_missing_classes(kept: pa.Table, roles: Sequence[Role | None], classe
                 f"'{name}' ({each.total()} samples in {len(each)} clusters of near duplicates)"
                 for name, each in counts.items()
             )
-            msg = (
-                f"the {role} split has no sample of {listed}. A class needs at least 2 such clusters, which are never cut, "
-                "so that one can be trained on and one tested on. Add samples, leave the class out, or lower "
-                "clean.near_duplicate_tolerances where they are no duplicates."
-            )
+            msg = f"the {role} split has no sample of {listed}. {_remedy(role, kept, counts)}"
             raise DataError(msg)
+
+
+def _remedy(role: Role, kept: pa.Table, counts: Mapping[str, Counter[int]]) -> str:
+    """Return why `role` lacks the classes of `counts`, whose clusters are counted, and what helps."""
+    rows = zip(kept["given_role"].to_pylist(), kept["class_name"].to_pylist(), strict=True)
+    if any(given == role or (given and name in counts) for given, name in rows):
+        return (
+            "The source says which samples are which: put some of each class into its training folder and into its test "
+            "folder, or leave the class out."
+        )
+    if all(len(clusters) > 1 for clusters in counts.values()):
+        return (
+            "Its samples have had other roles in this workspace, or follow near duplicates of another class. Add samples, "
+            "leave the class out, or give all roles anew in another workspace (--workspace)."
+        )
+    return (
+        "A class needs at least 2 such clusters, which are never cut, so that one can be trained on and one tested on. "
+        "Add samples, leave the class out, or lower clean.near_duplicate_tolerances where they are no duplicates."
+    )

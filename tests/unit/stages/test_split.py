@@ -133,3 +133,18 @@ def test_a_class_that_is_one_cluster_is_refused_with_what_keeps_it_together():
         DataError, match=r"train split has no sample of 'c0' \(2 samples in 1 clusters.*near_duplicate_tolerances"
     ):
         _refuse_missing_classes(kept, ["test", "train", "test", "test"], ["c0", "c1"])
+
+
+@pytest.mark.parametrize(
+    ("given", "roles", "said"),
+    [
+        ([None, "test", None, None], ["train", "test", "train", "train"], r"test .* 'c0' \(2 .*into its test folder"),
+        (["test", "test", None, None], ["test", "test", "test", "train"], r"train .* 'c0' \(2 .*its training folder"),
+        ([None] * 4, ["train", "test", "train", "train"], r"test .* 'c0' \(2 .*had other roles in this workspace"),
+    ],
+)
+def test_a_class_that_a_role_lacks_in_spite_of_two_clusters_is_refused_with_the_cause(given, roles, said):
+    kept = make_kept(4, given=given)
+
+    with pytest.raises(DataError, match=said):
+        _refuse_missing_classes(kept, roles, ["c0", "c1"])
