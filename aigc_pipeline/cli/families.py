@@ -93,7 +93,7 @@ def write_template(name: str, folder: Path, *, reporter: ConsoleReporter) -> Non
         for path, text in FILES.items():
             file = place / _filled(path, words)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(_filled(text, words).lstrip("\n"))
+            file.write_text(_filled(text, words).lstrip("\n"), encoding="utf-8")
     reporter.console.print(f"{place}: a family that works; make it yours.", highlight=False)
     print_commands(reporter.console, next_commands(name, place))
 

@@ -94,7 +94,7 @@ class Store:
     def _committed(self, stage: str) -> list[str]:
         """Return the fingerprints of a stage, the last one first. One that was named but never renamed is left out."""
         latest = self.workspace / "stages" / stage / _LATEST
-        named = latest.read_text().split() if latest.exists() else []
+        named = latest.read_text(encoding="utf-8").split() if latest.exists() else []
         return [each for each in named if self.directory(stage, each).exists()]
 
 

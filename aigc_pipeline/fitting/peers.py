@@ -59,7 +59,7 @@ def fit_together(
         splits=splits, embeddings=embeddings,
     )  # fmt: skip
     file = context.out / "job.json"
-    file.write_text(job.model_dump_json())
+    file.write_text(job.model_dump_json(), encoding="utf-8")
     (context.out / _ERROR).unlink(missing_ok=True)
     last_words = _run(file, context.runtime.processes, context.reporter)
     if (context.out / _ERROR).exists():
@@ -91,7 +91,7 @@ def _run(file: Path, num_processes: int, reporter: Reporter) -> str:
         finally:
             process.terminate()  # torchrun ends its workers; nothing is done where it has ended
             process.wait()
-    lines = [line for line in errors_file.read_text().splitlines() if line.strip()]
+    lines = [line for line in errors_file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return " / ".join(line for line in lines if "Error" in line)[-500:] or "no message" if failed else ""
 
 

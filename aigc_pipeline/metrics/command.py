@@ -205,7 +205,7 @@ def _run_once(command: CommandArm, arguments: list[str], manifest: Path, directo
     """Run in an empty `directory`, unless the same run has finished there."""
     run = digest_of([arguments, command_files(command).sha256, content_sha256(manifest.read_bytes())])
     mark = directory / _FINISHED
-    if mark.exists() and mark.read_text() == run:
+    if mark.exists() and mark.read_text(encoding="utf-8") == run:
         return
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

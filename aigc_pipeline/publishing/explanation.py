@@ -55,7 +55,7 @@ class VersionContent:
                 pq.read_table(version / CANDIDATES_FILE),
                 read_rows(version),
                 json.loads((version / "metrics.json").read_text()),
-                yaml.safe_load((version / "config.yaml").read_text()),
+                yaml.safe_load((version / "config.yaml").read_text(encoding="utf-8")),
             )
         except (OSError, ValueError, pa.ArrowInvalid, yaml.YAMLError) as err:
             msg = f"cannot read version {version}: {err}. It is damaged; publish again, or restore the file."

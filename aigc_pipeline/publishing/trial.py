@@ -76,7 +76,7 @@ def _finish(folder: Path, rows: pa.Table, num_synthetic: int, classes: tuple[str
     """Write manifest and README; return the manifest."""
     write_parquet(folder / METADATA_FILE, rows, classes)
     readme = _README.format(num_real=len(rows) - num_synthetic, num_synthetic=num_synthetic)
-    (folder / "README.md").write_text(readme)
+    (folder / "README.md").write_text(readme, encoding="utf-8")
     return folder / METADATA_FILE
 
 

@@ -59,8 +59,8 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
         write_samples(context.out, train.ids, names)
     for name, fitted, member in (("encoder", encoder, encoder_settings), ("judge", judge, config.judge)):
         fitted.save(context.out / f"{name}.safetensors")
-        (context.out / f"{name}.json").write_text(member.model_dump_json(indent=1))
-    (context.out / _SETTINGS).write_text(settings)
+        (context.out / f"{name}.json").write_text(member.model_dump_json(indent=1), encoding="utf-8")
+    (context.out / _SETTINGS).write_text(settings, encoding="utf-8")
     accuracy = _write_features(context, splits, encoder, judge)
     return context.record(
         Embeddings,
@@ -79,7 +79,7 @@ def _reusable(
     context: Context, config: EmbedConfig, settings: str, ids: list[str], names: list[str]
 ) -> Embeddings | None:
     previous = context.previous(Embeddings)
-    if previous is None or (context.files_of(previous) / _SETTINGS).read_text() != settings:
+    if previous is None or (context.files_of(previous) / _SETTINGS).read_text(encoding="utf-8") != settings:
         return None
     folder = context.files_of(previous)
     return previous if has_hardly_changed(folder, ids, names, config.refit_after) else None

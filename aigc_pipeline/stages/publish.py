@@ -178,7 +178,7 @@ def row_weight(verdict: Verdict | None, num_real: int, num_synthetic: int) -> fl
 
 def _write_documents(context: Context, run: _Run, decision: Decision, built: Path) -> None:
     """Write config, lineage, metrics, report and card."""
-    (built / "config.yaml").write_text(context.config_yaml)
+    (built / "config.yaml").write_text(context.config_yaml, encoding="utf-8")
     lineage = {
         "records": {field.name: getattr(run, field.name).model_dump(mode="json") for field in fields(run)},
         "seed": context.seed,
@@ -192,7 +192,7 @@ def _write_documents(context: Context, run: _Run, decision: Decision, built: Pat
     published = read_rows(built)
     content = _report_content(context, run, decision, published, has_references=(built / REFERENCES_FILE).exists())
     write_report(built / REPORT_FILE, content)
-    (built / "README.md").write_text(card(content, published))
+    (built / "README.md").write_text(card(content, published), encoding="utf-8")
 
 
 def _report_content(

@@ -123,10 +123,10 @@ def _spec(context: Context, config: SplitConfig, cleaned: CleanDataset, train: p
     """
     ids, names = train["sample_id"].to_pylist(), train["class_name"].to_pylist()
     settings = f"{config.size} {config.symmetries} {config.keep_alpha} {cleaned.modality}"
-    (context.out / _SETTINGS).write_text(settings)
+    (context.out / _SETTINGS).write_text(settings, encoding="utf-8")
     if (previous := context.previous(DatasetSplits)) is not None:
         folder = context.files_of(previous)
-        unchanged = (folder / _SETTINGS).read_text() == settings
+        unchanged = (folder / _SETTINGS).read_text(encoding="utf-8") == settings
         if unchanged and has_hardly_changed(folder, ids, names, config.refit_after):
             copy_samples(folder, context.out)
             return previous.spec

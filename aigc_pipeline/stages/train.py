@@ -52,7 +52,7 @@ def train(
     generator = dump_generator(config.generator)
     (context.out / "generator.json").write_text(json.dumps(generator, indent=1))
     write_samples(context.out, ids, names)
-    (context.out / _SETTINGS).write_text(settings)
+    (context.out / _SETTINGS).write_text(settings, encoding="utf-8")
     sha256 = outcome.weights_sha256
     return context.record(
         Checkpoint,
@@ -78,7 +78,7 @@ def _reusable(
 ) -> Checkpoint | None:
     """Return the last checkpoint where it still serves: same recipe, spec, classes and seed, hardly any change."""
     previous = context.previous(Checkpoint)
-    if previous is None or (context.files_of(previous) / _SETTINGS).read_text() != settings:
+    if previous is None or (context.files_of(previous) / _SETTINGS).read_text(encoding="utf-8") != settings:
         return None
     folder = context.files_of(previous)
     if not has_hardly_changed(folder, ids, names, config.retrain_after):

@@ -65,6 +65,24 @@ def test_every_stage_has_one_public_function_and_a_version():
         assert {file.stem, f"{file.stem}_candidates"} & names, file.name
 
 
+def test_text_that_may_not_be_ascii_names_its_encoding():
+    """Otherwise the locale decides: where it is no UTF-8, a run ended in a traceback when it wrote the card."""
+    for file in PACKAGE.rglob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+        ascii_only = {id(inner) for call in calls if is_call_of(call, {"loads"}) for inner in call.args}
+        for call in calls:
+            if is_call_of(call, {"write_text"}):
+                is_open = len(call.args) == 1 and not is_call_of(call.args[0], {"dumps"})
+            else:
+                is_open = is_call_of(call, {"read_text"}) and not call.args and id(call) not in ascii_only
+
+            assert not is_open or call.keywords, f"{file.relative_to(ROOT)}:{call.lineno} leaves it to the locale"
+
+
+def is_call_of(node: ast.AST, names: set[str]) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in names
+
+
 def fields_of(model: type) -> list[str]:
     names: list[str] = []
     for name, field in model.model_fields.items():

@@ -84,7 +84,7 @@ def _findings(content: ReportContent) -> dict[str, object]:
         "metrics": evaluation.metrics,
         "glossary": GLOSSARY,
         "snippet": REFERENCE_SNIPPET if content.has_references else SNIPPET,
-        "css": Markup((_TEMPLATES / "style.css").read_text()),  # noqa: S704 - our own file
+        "css": Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
     }
 
 
