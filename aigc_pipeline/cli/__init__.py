@@ -366,7 +366,9 @@ def user_errors(*, traceback: bool) -> Iterator[None]:
     except PipelineError as err:
         if traceback:
             raise
-        typer.secho(f"{type(err).__name__}: {err}", err=True, fg="red")
+        from aigc_pipeline.cli.console import harmless
+
+        typer.secho(harmless(f"{type(err).__name__}: {err}"), err=True, fg="red")
         raise typer.Exit(1) from err
     except KeyboardInterrupt as err:
         typer.secho("\ninterrupted; run the same command again to resume", err=True, fg="yellow")

@@ -4,6 +4,7 @@ Without a terminal (a pipe, a cron mail) the same events become plain lines, and
 prints no pictures and no curves: the report has them.
 """
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from rich.text import Text
 from aigc_pipeline.core.reporting import Scalar, StageEvent
 
 _PLAIN_INTERVAL_SECONDS = 30.0
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _STYLES: Mapping[StageEvent, str] = {"started": "bold", "reused": "cyan", "finished": "green"}
 
 
@@ -111,10 +113,10 @@ class ConsoleReporter:
 
     def note(self, message: str) -> None:
         """Print the sentence in yellow, also when quiet."""
-        self.console.print(Text(message, style="yellow"), soft_wrap=True)
+        self.console.print(Text(harmless(message), style="yellow"), soft_wrap=True)
 
     def _line(self, text: str) -> None:
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(harmless(text)), soft_wrap=True)
 
     def _move_bar(self, task: str, done: int, total: int, pace: Pace) -> None:
         live = self._add_bar(task, total)
@@ -152,7 +154,7 @@ def table_of(title: str, rows: Sequence[Mapping[str, Scalar]]) -> Table:
         numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
         table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell_text(row.get(name))) for name in rows[0]))
+        table.add_row(*(Text(harmless(cell_text(row.get(name)))) for name in rows[0]))
     return table
 
 
@@ -165,6 +167,11 @@ def cell_text(value: Scalar) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def harmless(text: str) -> str:
+    """Return text whose control characters but line breaks are escaped: a terminal obeys even what a file's name says."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def duration(seconds: float) -> str:

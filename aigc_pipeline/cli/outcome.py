@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from aigc_pipeline.cli.console import duration
+from aigc_pipeline.cli.console import duration, harmless
 from aigc_pipeline.core.reporting import Reporter, Scalar
 from aigc_pipeline.core.store import Store
 
@@ -53,7 +53,7 @@ def markdown_outcome(manifest: "Manifest", *, workspace: Path, computed: Collect
 def print_lines(console: Console, *lines: str, bold: bool = False) -> None:
     """Print lines as they are: no markup, no wrapping, so that paths can be copied."""
     for line in lines:
-        console.print(Text(line, style="bold" if bold else ""), soft_wrap=True)
+        console.print(Text(harmless(line), style="bold" if bold else ""), soft_wrap=True)
 
 
 def print_plan(console: Console, planned: "SynthesisPlan") -> None:

@@ -135,6 +135,16 @@ def test_square_brackets_in_names_are_not_markup() -> None:
     assert "[/red]" in text.getvalue()
 
 
+def test_a_name_cannot_speak_to_the_terminal() -> None:
+    console, text = plain_console()
+    with ConsoleReporter(console) as reporter:
+        reporter.note("cat/\x1b[2Ja.png\nis left out")
+        reporter.table("refused", [{"file": "cat/\x1b]0;owned\x07.png"}])
+
+    assert r"cat/\x1b[2Ja.png" in text.getvalue()
+    assert r"cat/\x1b]0;owned\x07.png" in text.getvalue()
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(8.24, "8.2 s"), (59.7, "1 min 00 s"), (200, "3 min 20 s"), (7_500, "2 h 05 min")]
 )
