@@ -3,7 +3,7 @@
 Arms, doses and permutations of which class is rare are fixed here, before the test set is read; every arm is reported,
 with a control of plain copies at every dose and, as the ceiling, as many real samples that were held back.
 
-    python benchmarks/long_tail.py FOLDER [--permutations 5] [--first 0] [--families warp vae ...] [--short] [--name long_tail]
+    python benchmarks/long_tail.py FOLDER [--permutations 5] [--first 0] [--numbers 15 20] [--families warp vae ...] [--short] [--name long_tail]
 
 About 9 minutes a permutation on one core, and 2 to 3 more for each further family; resumes. FOLDER has train/0 .. train/9
 and test/0 .. test/9. Writes benchmarks/results/<name>.json and prints the table. `--short` compares families: the bars,
@@ -319,13 +319,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--permutations", type=int, default=5)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--numbers", nargs="*", type=int, help="permutations, instead of --first and --permutations")
     parser.add_argument("--published", choices=("classic", "generated", "both"), default="generated")
     parser.add_argument("--families", nargs="*", default=[], help=f"further families beside {DEFAULT_FAMILY}")
     parser.add_argument("--short", action="store_true", help="bars, controls and families alone")
     parser.add_argument("--name", default="long_tail", help="of the result file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = range(arguments.first, arguments.first + arguments.permutations)
+    chosen = arguments.numbers or range(arguments.first, arguments.first + arguments.permutations)
     choice = Choice(tuple(arguments.families), arguments.short)
     cases = [measure(arguments.folder, number, arguments.published, choice) for number in chosen]
     rows, said = summarize(cases, choice), verdicts(cases, choice)
