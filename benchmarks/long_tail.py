@@ -78,14 +78,17 @@ def prepare(source: Path, number: int) -> Setting:
     order = generator.permutation(NUM_CLASSES)
     sizes = [round(LARGEST * (SMALLEST / LARGEST) ** (rank / (NUM_CLASSES - 1))) for rank in range(NUM_CLASSES)]
     counts = {int(label): size for label, size in zip(order, sizes, strict=True)}
-    folder, held_back = WORK / f"data-{number}", WORK / f"held-back-{number}"
-    if not (folder / "test").exists():
+    folder, held_back, partial = (WORK / f"{name}-{number}" for name in ("data", "held-back", "partial"))
+    if not folder.exists():
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(held_back, ignore_errors=True)
         for label, size in sorted(counts.items()):
             files = sorted((source / "train" / str(label)).iterdir())
             chosen = [files[i] for i in generator.permutation(len(files))[:LARGEST]]
-            link(chosen[:size], folder / "train" / str(label))
+            link(chosen[:size], partial / "train" / str(label))
             link(chosen[size:], held_back / str(label))
-            link(sorted((source / "test" / str(label)).iterdir()), folder / "test" / str(label))
+            link(sorted((source / "test" / str(label)).iterdir()), partial / "test" / str(label))
+        partial.rename(folder)
     return Setting(number, counts, folder, held_back)
 
 
