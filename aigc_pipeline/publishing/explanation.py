@@ -219,9 +219,8 @@ def _nearest_paths(ledger: pa.Table, wanted: str) -> list[int]:
     names = [PurePath(uri or "").name for uri in ledger["source_uri"].to_pylist()]
     alike = get_close_matches(PurePath(wanted).name, sorted(set(names)), n=_MAX_NAMED)
     rank = {name: place for place, name in enumerate(alike)}
-    return sorted((row for row, name in enumerate(names) if name in rank), key=lambda row: rank[names[row]])[
-        :_MAX_NAMED
-    ]
+    rows = [row for row, name in enumerate(names) if name in rank]
+    return sorted(rows, key=lambda row: rank[names[row]])[:_MAX_NAMED]
 
 
 def _common(one: str, other: str) -> int:
