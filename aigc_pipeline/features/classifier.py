@@ -1,7 +1,8 @@
 """A small encoder trained on the training split: cross-entropy plus a contrastive loss. Its head is the label referee.
 
 Supervised features under-rate collapse, contrastive ones under-rate missing classes; the sum is best or near best on
-both. Label smoothing 0.05; NT-Xent (Chen et al. 2020, Eq. 1) at temperature 0.2 over two label-safe variations. Noise and blur are not used as variation: the metric must see them.
+both. Label smoothing 0.05; NT-Xent (Chen et al. 2020, Eq. 1) at temperature 0.2 over two label-safe
+variations. Noise and blur are not used as variation: the metric must see them.
 """
 
 from typing import ClassVar, Literal
