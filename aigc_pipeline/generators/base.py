@@ -74,6 +74,11 @@ class Generator(Protocol):
         ...
 
     @property
+    def samples_side_by_side(self) -> bool:
+        """True where several threads may call `sample` at once, and gain: it keeps no state, and its passes are small."""
+        ...
+
+    @property
     def adapts_augmentation(self) -> bool:
         """True where the losses follow the loop's adaptive strength of augmentation; asks for a discriminator."""
         ...
@@ -139,6 +144,11 @@ class Family(Member):
         """Return False."""
         return False
 
+    @property
+    def samples_side_by_side(self) -> bool:
+        """Return False; a family whose `sample` keeps no state gains by saying True."""
+        return False
+
     def sampler(self, labels: Int[Tensor, " n"]) -> Sampler:
         """Draw class k with a share proportional to the root of its size, so that rare classes are seen."""
         return ClassPower(labels, 0.5)
@@ -157,6 +167,11 @@ class LatentFamily(Family):
     decoder: ClassVar[str] = "generator"
     """The network that makes samples."""
     _truncation: float = PrivateAttr(1.0)
+
+    @property
+    def samples_side_by_side(self) -> bool:
+        """Return True."""
+        return True
 
     def num_latents(self, spec: SampleSpec) -> int:
         """Return the latent's dimensions."""

@@ -38,6 +38,11 @@ class Classic(Family):
         return "classic"
 
     @property
+    def samples_side_by_side(self) -> bool:
+        """Return True."""
+        return True
+
+    @property
     def batch_size(self) -> int:
         """Nothing is trained."""
         return 1

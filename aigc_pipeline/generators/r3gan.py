@@ -55,6 +55,11 @@ class R3GAN(AdversarialFamily):
         """True where no fixed probability is set."""
         return self.augment_probability is None
 
+    @property
+    def samples_side_by_side(self) -> bool:
+        """False for `resnext`: its large blocks are fetched anew in every thread, and two chunks at once are slower."""
+        return self.backbone != "resnext"
+
     def networks(self, spec: SampleSpec, num_classes: int, seed: int) -> dict[str, nn.Module]:
         """Return `generator` and `discriminator`."""
         return build_pair(self.backbone, self.size, spec, num_classes, seed)

@@ -63,6 +63,11 @@ class Warp(Family):
     ema_half_life_samples: float = Field(default=50_000, ge=0)
     """Memory of the averaged networks, at most 5 % of the samples seen."""
 
+    @property
+    def samples_side_by_side(self) -> bool:
+        """Return True."""
+        return True
+
     def sampler(self, labels: Int[Tensor, " n"]) -> Sampler:
         """Draw pairs of a class: rows 2i and 2i + 1."""
         return SameClassPairs(labels, 0.5)

@@ -53,6 +53,11 @@ class WGANGP(AdversarialFamily):
     ema_half_life_samples: float = Field(default=50_000, ge=0)
     """Memory of the averaged generator, at most 5 % of the samples seen."""
 
+    @property
+    def samples_side_by_side(self) -> bool:
+        """False for `resnext`: its large blocks are fetched anew in every thread, and two chunks at once are slower."""
+        return self.backbone != "resnext"
+
     def networks(self, spec: SampleSpec, num_classes: int, seed: int) -> dict[str, nn.Module]:
         """Return `generator` and `discriminator`, the critic."""
         return build_pair(self.backbone, self.size, spec, num_classes, seed)

@@ -16,7 +16,7 @@ from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Order, Synthesizer
 from aigc_pipeline.loading import open_synthesizer
 from aigc_pipeline.records import CandidateSet, Checkpoint, DatasetSplits, Judge, SynthesisPlan
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 _SHARD_ROWS = 8 * CHUNK_SIZE
 _SAFETY_DEVIATIONS = 2.0
 

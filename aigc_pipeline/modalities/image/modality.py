@@ -106,8 +106,11 @@ class ImageModality:
 
     def from_tensor(self, x: Float[Tensor, "n c h w"], spec: ImageSpec) -> pa.Array:
         """Clamp to [-1, 1] and round to the nearest of 256 steps."""
-        values = x.detach().float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
-        return cells_from_numpy(values.movedim(1, -1).cpu().numpy().reshape(-1, *spec.cell_shape))
+        values = x.detach().float()
+        steps = (
+            torch.add(values.new_full((), 128.0), values, alpha=127.5).clamp_(0, 255).to(torch.uint8)
+        )  # cuts fractions
+        return cells_from_numpy(steps.movedim(1, -1).cpu().numpy().reshape(-1, *spec.cell_shape))
 
     def views(self, cells: pa.Array, spec: ImageSpec) -> list[FloatArray]:
         """Return the pictures in [0, 1], their shifts by 1 px (2 px from 28 px on), and the same for legal mirrorings."""

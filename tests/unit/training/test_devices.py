@@ -3,6 +3,9 @@ import os
 import platform
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -147,3 +150,41 @@ def test_more_gpus_than_there_are_is_an_error_that_counts_them(settings, said, m
 def test_only_cpu_and_cuda_are_devices(name):
     with pytest.raises(ConfigError, match=f"runtime.device is '{name}'.*Use auto, cpu, cuda"):
         devices.device_of(RuntimeConfig(device=name, threads=1))
+
+
+def test_work_on_threads_comes_back_in_order_under_the_callers_precision_and_leaves_the_thread_count():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    a = torch.ones(8, 8)
+
+    def work(index: int) -> tuple[int, torch.dtype, int, str]:
+        time.sleep(0.02 * (3 - index))  # the first is ready last
+        return index, (a @ a).dtype, torch.get_num_threads(), threading.current_thread().name
+
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            done = list(devices.map_on_threads(work, range(4), torch.device("cpu")))
+
+        assert [index for index, *_ in done] == [0, 1, 2, 3]
+        assert {dtype for _, dtype, *_ in done} == {torch.bfloat16}
+        assert {number for *_, number, _ in done} == {1}
+        assert len({name for *_, name in done}) == 2
+        assert torch.get_num_threads() == 2
+        new_threads = list(ThreadPoolExecutor(1).map(lambda _: torch.get_num_threads(), [0]))
+        assert new_threads == [2]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_an_error_on_a_thread_is_raised_and_what_waits_is_not_begun():
+    begun = []
+
+    def work(index: int) -> None:
+        begun.append(index)
+        time.sleep(0.02)
+        msg = f"no {index}"
+        raise ValueError(msg)
+
+    with pytest.raises(ValueError, match="no 0"):
+        list(devices.map_on_threads(work, range(50), torch.device("cpu")))
+    assert len(begun) < 20
