@@ -1,7 +1,8 @@
 """Samples per second from checkpoint to Arrow shard, as a share of the bare network forward at the same batch.
 
 `shard` is what the synthesize stage does per shard: latents from seeds, network, cells, a file on disk. `bare` is the
-network alone on latents that are there already. Rounds alternate; the share is the median over rounds.
+network alone on latents that are there already, one batch after the other on all threads. The stage makes batches side by side
+on a CPU, so a share can be over 100 %. Rounds alternate; the share is the median over rounds.
 
     python benchmarks/synthesis.py [--threads 2] [--rounds 7] [--device cuda] [--families r3gan ...] [--sizes "64 px RGB"]
 

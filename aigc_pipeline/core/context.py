@@ -26,7 +26,7 @@ class RuntimeConfig(Settings):
     """CPU threads of the tensor library; 0 means one per core."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the generator's training passes: `auto` is bfloat16 on a GPU that has it, else float32. Penalties, optimizer and
-    weights stay in float32."""
+    weights stay in float32, whose convolutions a GPU rounds to TF32 as torch's default is."""
     compile: bool = False
     """Compile the generator's networks for training (torch.compile): minutes at the start, faster after. For GPUs."""
     deterministic: bool = False

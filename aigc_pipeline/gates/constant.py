@@ -17,7 +17,8 @@ class Constant(Member):
     handles: ClassVar[frozenset[str] | None] = frozenset({"image"})
     kind: Literal["constant"] = "constant"
     min_luma_std: float = Field(default=2.0, ge=0)
-    """Least standard deviation of luma, in steps of 0..255, that passes."""
+    """Least standard deviation of luma, in steps of 0..255, that passes. Transparency counts as white: leave the gate out
+    for white shapes on it."""
 
     def judge(self, table: pa.Table) -> Mask:
         """Read `luma_std`."""

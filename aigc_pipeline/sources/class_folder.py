@@ -51,8 +51,14 @@ class ClassFolder(Member):
         return "image"
 
     def listing(self) -> Listing:
-        """Return a digest over names, sizes, modification times, attributes, and what may not be read."""
-        files = self._files()
+        """Return a digest over names, sizes, modification times, attributes, and what may not be read.
+
+        What is left out is logged here, once a run.
+        """
+        warnings: list[str] = []
+        files = self._files(warnings)
+        for warning in warnings:
+            logger.warning("%s", warning)
         digest = hashlib.sha256()
         for file in files:
             line = (file.uri, file.class_name, file.role, file.num_bytes, file.mtime_ns)
@@ -65,24 +71,24 @@ class ClassFolder(Member):
 
     def records(self) -> Iterator[RawSample]:
         """Yield the files sorted by class, then by relative path. A file that cannot be read comes with its problem."""
-        for file in self._files():
+        for file in self._files([]):  # `listing` has said what there is to say
             content, problem = _read(file)
             yield RawSample(file.uri, file.class_name, content, file.role, problem, file.attributes)
 
-    def _files(self) -> list["_File"]:
-        """Scan the whole tree.
+    def _files(self, warnings: list[str]) -> list["_File"]:
+        """Scan the whole tree, and add to `warnings` what is left out.
 
         Raises:
             SourceError: if there is no folder, no class folder or no file.
         """
         root = self.path.expanduser()
-        folders = _class_folders(root)
+        folders = _class_folders(root, warnings)
         files = [file for folder in folders for file in _walk(folder, root)]
         if not files:
             names = ", ".join(f"'{folder.class_name}'" for folder in folders[:5])
             msg = f"the class folders of {root} ({names}) hold no file. Put the pictures of each class into its folder."
             raise SourceError(msg)
-        return sorted(_with_attributes(files, folders, root), key=lambda file: (file.class_name, file.uri))
+        return sorted(_with_attributes(files, folders, root, warnings), key=lambda file: (file.class_name, file.uri))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,9 @@ class _File:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-def _with_attributes(files: Sequence[_File], folders: Sequence[_Folder], root: Path) -> list[_File]:
+def _with_attributes(
+    files: Sequence[_File], folders: Sequence[_Folder], root: Path, warnings: list[str]
+) -> list[_File]:
     """Give files the attributes that a table lists for them, and list with its problem a file that only a table knows.
 
     Raises:
@@ -124,7 +132,7 @@ def _with_attributes(files: Sequence[_File], folders: Sequence[_Folder], root: P
     lost = [file for uri in missing if (file := _lost_file(uri, folders, root))]
     if len(lost) < len(missing):
         number = len(missing) - len(lost)
-        logger.warning("%d rows of %s name files outside the class folders and are left out", number, METADATA_FILE)
+        warnings.append(f"{number} rows of {METADATA_FILE} name files outside the class folders and are left out")
     return [replace(file, attributes=table.get(file.uri, {})) for file in files] + lost
 
 
@@ -137,17 +145,17 @@ def _lost_file(uri: str, folders: Sequence[_Folder], root: Path) -> _File | None
     return None
 
 
-def _class_folders(root: Path) -> list[_Folder]:
+def _class_folders(root: Path, warnings: list[str]) -> list[_Folder]:
     """Find the class folders on the first level, or on the second if the first consists of splits alone.
 
     Raises:
         SourceError: if `root` cannot be listed, there is none, or a split folder is a link.
     """
     entries = _listed(root)
-    folders, loose = _parted(entries)
+    folders, loose = _parted(entries, warnings)
     if folders and all(entry.name.lower() in _ROLES for entry in folders):
         _refuse_links(folders)
-        parts = [(_ROLES[entry.name.lower()], *_parted(_listed(Path(entry.path)))) for entry in folders]
+        parts = [(_ROLES[entry.name.lower()], *_parted(_listed(Path(entry.path)), warnings)) for entry in folders]
         found = [_folder(entry, role) for role, inner, _ in parts for entry in inner]
         loose += [entry for _, _, files in parts for entry in files]
     else:
@@ -156,7 +164,7 @@ def _class_folders(root: Path) -> list[_Folder]:
         raise SourceError(_no_class_message(root, loose))
     loose = [entry for entry in loose if entry.name != METADATA_FILE]
     if loose:
-        logger.warning("%d files beside the class folders of %s belong to no class and are left out", len(loose), root)
+        warnings.append(f"{len(loose)} files beside the class folders of {root} belong to no class and are left out")
     return found
 
 
@@ -188,7 +196,9 @@ def _visible(path: Path) -> list[os.DirEntry[str]]:
         return [entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in _LITTER]
 
 
-def _parted(entries: Sequence[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+def _parted(
+    entries: Sequence[os.DirEntry[str]], warnings: list[str]
+) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
     """Part folders (and links to folders, so that a linked class is not lost in silence) from the rest."""
     folders: list[os.DirEntry[str]] = []
     rest: list[os.DirEntry[str]] = []
@@ -196,7 +206,7 @@ def _parted(entries: Sequence[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]]
         try:
             (folders if entry.is_dir() else rest).append(entry)
         except OSError as err:  # a link to itself, or to where we may not look
-            logger.warning("'%s' beside the class folders cannot be followed: %s", entry.path, err.strerror)
+            warnings.append(f"'{entry.path}' beside the class folders cannot be followed: {err.strerror}")
             rest.append(entry)
     return folders, rest
 

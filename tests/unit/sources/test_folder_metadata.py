@@ -37,6 +37,7 @@ def test_columns_become_attributes_of_the_named_file(tmp_path: Path) -> None:
 def test_the_table_itself_is_no_picture_and_no_loose_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     put(tmp_path, metadata="file_name,site\ncat/a.png,north\n", cat__metadata="file_name,age\nb.png,4\n")
 
+    assert ClassFolder(path=tmp_path).listing().num_listed == 3
     found = records(tmp_path)
 
     assert list(found) == ["cat/a.png", "cat/b.png", "dog/c.png"]
@@ -68,7 +69,7 @@ def test_a_named_file_that_is_not_there_is_listed_with_its_problem(tmp_path: Pat
 def test_rows_outside_the_class_folders_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     put(tmp_path, metadata="file_name,site\ncat/a.png,north\n../secret.png,x\nc.png,y\n")
 
-    assert len(records(tmp_path)) == 3
+    assert ClassFolder(path=tmp_path).listing().num_listed == 3
     assert "2 rows of metadata.csv" in caplog.text
 
 
