@@ -114,11 +114,11 @@ def map_on_threads(act: Callable[[T], R], items: Sequence[T], device: torch.devi
         yield from map(act_here, items)
         return
     share = num_threads // num_workers
-    with ThreadPoolExecutor(num_workers, "chunk", torch.set_num_threads, (share,)) as pool:
-        try:
+    try:
+        with ThreadPoolExecutor(num_workers, "chunk", torch.set_num_threads, (share,)) as pool:
             yield from pool.map(act_here, items)
-        finally:
-            torch.set_num_threads(num_threads)  # a worker's share is also what threads to come would start with
+    finally:
+        torch.set_num_threads(num_threads)  # a worker's share is also what threads to come would start with
 
 
 @contextmanager
