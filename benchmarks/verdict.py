@@ -177,8 +177,8 @@ def ask(world: World, kind: str, number: int, *, night: int = 1) -> Case:
     """Train, ask, and find out the truth."""
     real, synthetic, arm, test, pool = make(world, kind, number)
     run = trials(world, number * 10 + night)
-    without = run.correct(BASELINE, real, None, test, "ask", NUM_SEEDS)
-    treated = run.correct(arm, real, synthetic, test, "ask", NUM_SEEDS)
+    without = run.predictions(BASELINE, real, None, test, "ask", NUM_SEEDS) == test.labels
+    treated = run.predictions(arm, real, synthetic, test, "ask", NUM_SEEDS) == test.labels
     verdict = decide(
         without, treated, test.labels, baseline_name="balanced_softmax", dose=0.25, loss_weight=1.0, opening=night
     )
@@ -193,7 +193,9 @@ def truth(run: Trials, real: LabelledCells, synthetic: Pool, arm: Arm, pool: Lab
     if arm is COPIES:
         return 0.0
     with_and_without = [
-        mean_balanced_accuracy(run.correct(each, real, rows, pool, "truth", TRUTH_SEEDS), pool.labels)
+        mean_balanced_accuracy(
+            run.predictions(each, real, rows, pool, "truth", TRUTH_SEEDS) == pool.labels, pool.labels
+        )
         for each, rows in ((arm, synthetic), (BASELINE, None))
     ]
     return with_and_without[0] - with_and_without[1]

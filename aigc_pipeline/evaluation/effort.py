@@ -7,10 +7,10 @@ from aigc_pipeline.core.context import Context
 from aigc_pipeline.data.loader import load_cells
 from aigc_pipeline.evaluation.material import is_balanced
 from aigc_pipeline.evaluation.question import SEEDS_TO_DESCRIBE, Settings, samples_per_training, scratch_network
-from aigc_pipeline.metrics.downstream import Budget, fit_downstream
+from aigc_pipeline.metrics.downstream import Budget, bytes_of_training, fit_downstream
 from aigc_pipeline.metrics.uplift import BASELINES, baselines_for
 from aigc_pipeline.records import DatasetSplits, SynthesisPlan
-from aigc_pipeline.training.devices import device_of, wait_for
+from aigc_pipeline.training.devices import device_of, map_on_threads, num_side_by_side, wait_for
 
 _FIRST_STEPS, _PROBE_SECONDS = 5, 1.5
 _MIXES_WITH_CLASSIC = 3
@@ -55,14 +55,21 @@ def _samples_per_second(context: Context, settings: Settings, splits: DatasetSpl
     device, num_classes = device_of(context.runtime), len(splits.classes)
     build = scratch_network(settings.network, splits.spec, num_classes, device)
 
+    num_bytes = bytes_of_training(len(train), splits.spec)
+    at_once = num_side_by_side(device, num_bytes)
+
     def seconds(steps: int) -> float:
         budget = Budget(steps * settings.batch_size, settings.batch_size, context.seed, device)
+
+        def fit(_: int) -> None:
+            fit_downstream(
+                BASELINES[-1], train, None, spec=splits.spec, num_classes=num_classes, budget=budget, build=build
+            )
+
         started = time.perf_counter()
-        fit_downstream(
-            BASELINES[-1], train, None, spec=splits.spec, num_classes=num_classes, budget=budget, build=build
-        )
+        list(map_on_threads(fit, range(at_once), device, num_bytes=num_bytes))
         wait_for(device)
-        return time.perf_counter() - started
+        return (time.perf_counter() - started) / at_once
 
     seconds(_FIRST_STEPS)  # the first training of a process is slower
     steps = max(_FIRST_STEPS, round(_FIRST_STEPS * _PROBE_SECONDS / seconds(_FIRST_STEPS)))

@@ -21,6 +21,7 @@ from aigc_pipeline.metrics.uplift import (
     BASELINES,
     Options,
     Pool,
+    Trial,
     Trials,
     accuracy_estimate,
     baselines_for,
@@ -106,11 +107,14 @@ class Question:
         trials = self._trials("train on synthetic", 2 * num_seeds, train)
         estimates: dict[str, Estimate] = {}
         for name, pool in (("synthetic", kept), ("real", train)):
-            parts = []
-            for seed in range(num_seeds):
-                rows = draw(pool.labels, counts, numpy_generator(material.context.seed, "cas", seed))
-                parts.append(trials.predictions(arm, pool.take(rows), None, test, f"cas-{seed}", 1))
-            scores = scores_of(np.concatenate(parts), test.labels, classes)
+            drawn = [
+                draw(pool.labels, counts, numpy_generator(material.context.seed, "cas", seed))
+                for seed in range(num_seeds)
+            ]
+            predicted = trials.predict(
+                [Trial(arm, pool.take(rows), None, test, f"cas-{seed}", 0) for seed, rows in enumerate(drawn)]
+            )
+            scores = scores_of(np.stack(predicted), test.labels, classes)
             estimates[f"cas/{name}"] = Estimate(value=scores["balanced_accuracy"], n=len(test))
             for key in ("accuracy", "macro_precision", "macro_recall", "macro_f1"):
                 estimates[f"cas_{key}/{name}"] = Estimate(value=scores[key], n=len(test))
@@ -131,11 +135,9 @@ class Question:
             control = copies_of(real, pool, numpy_generator(material.context.seed, "copies"))
             arms += [(treated, pool), (replace(treated, name=f"{baseline.name}_and_copies"), control)]
         fewer = min(num_seeds, SEEDS_TO_DESCRIBE)
-        seeds = {arm.name: num_seeds if pool or arm is baseline else fewer for arm, pool in arms}
-        trials = self._trials("uplift", sum(seeds.values()), real)
-        predicted = {
-            arm.name: trials.predictions(arm, real, pool, test, "uplift", seeds[arm.name]) for arm, pool in arms
-        }
+        seeds = [num_seeds if pool or arm is baseline else fewer for arm, pool in arms]
+        rows_of_arms = self._trials("uplift", sum(seeds), real).of_arms(arms, real, test, "uplift", seeds)
+        predicted = {arm.name: rows for (arm, _), rows in zip(arms, rows_of_arms, strict=True)}
         correct = {name: np.asarray(rows == test.labels) for name, rows in predicted.items()}
         verdict: Verdict | None = None
         worth: tuple[Worth, ...] = ()
@@ -191,16 +193,19 @@ class Question:
         trials = self._trials("learning curve", num_seeds * len(shares) * (1 + len(risen)), real)
 
         def curve(classes: Sequence[int] | None) -> dict[float, NDArray[np.bool_]]:
-            rows = {1.0: without}
-            for share in shares:
-                predicted = [
-                    trials.predict_once(
-                        baseline, real.take(thinned_rows(real.labels, share, s, classes)), None, test, "uplift", s
-                    )
-                    for s in range(num_seeds)
-                ]
-                rows[share] = np.stack(predicted) == test.labels
-            return rows
+            predicted = iter(
+                trials.predict(
+                    [
+                        Trial(
+                            baseline, real.take(thinned_rows(real.labels, share, s, classes)), None, test, "uplift", s
+                        )
+                        for share in shares
+                        for s in range(num_seeds)
+                    ]
+                )
+            )
+            hits = {share: np.stack([next(predicted) for _ in range(num_seeds)]) == test.labels for share in shares}
+            return {1.0: without} | hits
 
         return worth_in_real_samples(
             curve(None),

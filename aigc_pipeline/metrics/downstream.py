@@ -4,6 +4,8 @@ Arms differ in their loss, in how real rows are drawn, and in whether synthetic 
 number of optimizer steps: with epochs instead of steps held equal, synthetic data looks ten points better than it is.
 """
 
+import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +24,7 @@ from aigc_pipeline.metrics.smote import Interpolated, joined, smote, whole
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.training.batch import Batch
 from aigc_pipeline.training.devices import resident
-from aigc_pipeline.training.loop import LoopSettings, Networks, Phase, Sampler, TrainingData, train
+from aigc_pipeline.training.loop import Hooks, LoopSettings, Networks, Phase, Sampler, TrainingData, train
 from aigc_pipeline.training.samplers import ClassPower, Mixed
 from aigc_pipeline.training.schedule import Cosine
 
@@ -30,6 +32,8 @@ Loss = Literal["cross_entropy", "class_weights", "balanced_softmax"]
 _LEARNING_RATE = 2e-3
 _WEIGHT_DECAY = 1e-3
 _PREDICT_ROWS = 1_024
+_BUILDING = threading.Lock()
+"""Start weights come from torch's one global generator; trainings run side by side."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +72,18 @@ def fit_downstream(
     budget: Budget,
     build: Callable[[], nn.Module] | None = None,
     importance: NDArray[np.float32] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
     """Train one network; returns it in evaluation mode.
 
     Args:
         build: makes the network `[n, *shape] -> [n, classes]`; the modality's small one from scratch by default.
         importance: `[len(synthetic)]`: further loss weights of synthetic rows, 1 on average.
+        progress: called with samples seen and their total after every step; what it raises ends the training.
     """
     modality, device = modality_of(spec), budget.device
     synthetic = synthetic if arm.dose > 0 else None
-    with torch.random.fork_rng(devices=[]):
+    with _BUILDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(budget.seed)
         network = (build() if build else modality.network(spec, num_classes)).to(device)
     prior = torch.from_numpy(class_prior(arm, real, synthetic, num_classes)).to(device)
@@ -94,8 +100,14 @@ def fit_downstream(
         ],
         _training_data(arm, real, synthetic, importance, spec, budget),
         LoopSettings(budget.total_samples, budget.batch_size, budget.seed),
+        hooks=Hooks(progress=progress) if progress else None,
     )
     return network.eval()
+
+
+def bytes_of_training(num_rows: int, spec: SampleSpec) -> int:
+    """Return the memory of a training's samples."""
+    return num_rows * math.prod(spec.shape) * torch.float32.itemsize
 
 
 def _training_data(

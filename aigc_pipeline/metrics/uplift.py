@@ -4,6 +4,7 @@ Arms differ in loss, resampling and synthetic rows alone. Options are searched g
 weight, then the weight at the best of them, then classes that lost recall give up their synthetic rows.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,9 +15,10 @@ from torch import nn
 
 from aigc_pipeline.core.samples import Mix, SampleSpec
 from aigc_pipeline.data.loader import LabelledCells
-from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, fit_downstream, predict
+from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, bytes_of_training, fit_downstream, predict
 from aigc_pipeline.metrics.verdict import paired_difference
 from aigc_pipeline.records import Choice, DosePoint, Estimate
+from aigc_pipeline.training.devices import map_on_threads
 
 BASELINES: tuple[Arm, ...] = (
     Arm("real", "cross_entropy", is_varied=False),
@@ -48,8 +50,21 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One training, and the samples that its network is read on."""
+
+    arm: Arm
+    real: LabelledCells
+    pool: Pool | None
+    target: LabelledCells
+    purpose: str
+    number: int
+    """Of the training among those of its purpose: with the purpose, its seed."""
+
+
+@dataclass(frozen=True)
 class Trials:
-    """Paired trainings: seed s of one arm shares its seed with seed s of any other."""
+    """Paired trainings: seed s of one arm shares its seed with seed s of any other. On a CPU several run at once."""
 
     spec: SampleSpec
     num_classes: int
@@ -66,30 +81,58 @@ class Trials:
         self, arm: Arm, real: LabelledCells, pool: Pool | None, target: LabelledCells, purpose: str, num_seeds: int
     ) -> NDArray[np.int64]:
         """Return predicted classes on `target`, `[seeds, items]`."""
-        return np.stack([self.predict_once(arm, real, pool, target, purpose, s) for s in range(num_seeds)])
+        return self.of_arms([(arm, pool)], real, target, purpose, [num_seeds])[0]
 
-    def correct(
-        self, arm: Arm, real: LabelledCells, pool: Pool | None, target: LabelledCells, purpose: str, num_seeds: int
-    ) -> Correct:
-        """Return correct or not on `target`, `[seeds, items]`."""
-        return np.asarray(self.predictions(arm, real, pool, target, purpose, num_seeds) == target.labels)
+    def of_arms(
+        self,
+        arms: Sequence[tuple[Arm, Pool | None]],
+        real: LabelledCells,
+        target: LabelledCells,
+        purpose: str,
+        num_seeds: Sequence[int],
+    ) -> list[NDArray[np.int64]]:
+        """Return each arm's predicted classes on `target`, `[seeds, items]`; `num_seeds[i]` trainings of arm i."""
+        numbered = [(arm, pool, seed) for (arm, pool), n in zip(arms, num_seeds, strict=True) for seed in range(n)]
+        rows = iter(self.predict([Trial(arm, real, pool, target, purpose, seed) for arm, pool, seed in numbered]))
+        return [np.stack([next(rows) for _ in range(n)]) for n in num_seeds]
 
-    def predict_once(
-        self, arm: Arm, real: LabelledCells, pool: Pool | None, target: LabelledCells, purpose: str, number: int
-    ) -> NDArray[np.int64]:
-        """Return predicted classes on `target` of the training with this number, `[items]`."""
+    def predict(self, trials: Sequence[Trial]) -> list[NDArray[np.int64]]:
+        """Return the predicted classes on each trial's target, `[items]`, in the order of `trials`."""
+        stopped = threading.Event()
+        num_rows = max((len(each.real) + len(each.pool.rows if each.pool else ()) for each in trials), default=0)
+        predicted = []
+        for each in map_on_threads(
+            lambda trial: self._predict(trial, stopped),
+            trials,
+            self.device,
+            num_bytes=bytes_of_training(num_rows, self.spec),
+            abandon=stopped.set,
+        ):
+            self.tick()
+            predicted.append(each)
+        return predicted
+
+    def _predict(self, trial: Trial, stopped: threading.Event) -> NDArray[np.int64]:
+        def go_on(_seen: int, _total: int) -> None:
+            if stopped.is_set():
+                raise _AbandonedError
+
         network = fit_downstream(
-            arm,
-            real,
-            pool.rows if pool else None,
+            trial.arm,
+            trial.real,
+            trial.pool.rows if trial.pool else None,
             spec=self.spec,
             num_classes=self.num_classes,
-            budget=Budget(self.total_samples, self.batch_size, self.seed_for(purpose, number), self.device),
+            budget=Budget(self.total_samples, self.batch_size, self.seed_for(trial.purpose, trial.number), self.device),
             build=self.build,
-            importance=pool.importance if pool else None,
+            importance=trial.pool.importance if trial.pool else None,
+            progress=go_on,
         )
-        self.tick()
-        return predict(network, target, self.spec, self.device)
+        return predict(network, trial.target, self.spec, self.device)
+
+
+class _AbandonedError(Exception):
+    """Ends a training that nobody waits for any more, so that an interrupted run ends at once."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +160,8 @@ def choose_baseline(
     trials: Trials, arms: Sequence[Arm], rest: LabelledCells, selection: LabelledCells, num_seeds: int
 ) -> tuple[Arm, Correct]:
     """Return the arm with the best balanced accuracy on selection, and its correctness there."""
-    tried = [(arm, trials.correct(arm, rest, None, selection, "select", num_seeds)) for arm in arms]
+    found = trials.of_arms([(arm, None) for arm in arms], rest, selection, "select", [num_seeds] * len(arms))
+    tried = [(arm, rows == selection.labels) for arm, rows in zip(arms, found, strict=True)]
     return max(tried, key=lambda each: mean_balanced_accuracy(each[1], selection.labels))
 
 
@@ -134,22 +178,23 @@ def choose_option(
     arm, without = baseline
     tried: list[tuple[DosePoint, Correct]] = []
 
-    def attempt(mix: Mix, dose: float, weight: float) -> None:
-        treated = replace(arm, name="option", dose=dose, loss_weight=weight)
-        hits = trials.correct(treated, rest, pools[mix], selection, "select", options.num_seeds)
-        uplift = uplift_estimate(without, hits, selection.labels)
-        tried.append((DosePoint(mix=mix, dose=dose, loss_weight=weight, uplift=uplift), hits))
+    def attempt(points: Sequence[tuple[Mix, float, float]]) -> None:
+        arms = [
+            (replace(arm, name="option", dose=dose, loss_weight=weight), pools[mix]) for mix, dose, weight in points
+        ]
+        found = trials.of_arms(arms, rest, selection, "select", [options.num_seeds] * len(arms))
+        for (mix, dose, weight), rows in zip(points, found, strict=True):
+            hits = rows == selection.labels
+            uplift = uplift_estimate(without, hits, selection.labels)
+            tried.append((DosePoint(mix=mix, dose=dose, loss_weight=weight, uplift=uplift), hits))
 
     def best() -> tuple[DosePoint, Correct]:
         return max(tried, key=lambda each: each[0].uplift.value)
 
-    for mix in pools:
-        for dose in options.doses:
-            attempt(mix, dose, options.default_weight)
+    attempt([(mix, dose, options.default_weight) for mix in pools for dose in options.doses])
     found = best()[0]
-    for weight in options.loss_weights:
-        if weight != options.default_weight:
-            attempt(found.mix, found.dose, weight)
+    others = [weight for weight in options.loss_weights if weight != options.default_weight]
+    attempt([(found.mix, found.dose, weight) for weight in others])
     point, hits = best()
     vetoed = set(_losing_classes(without, hits, selection.labels))
     present = np.unique(pools[point.mix].rows.labels)

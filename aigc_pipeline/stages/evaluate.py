@@ -36,7 +36,7 @@ from aigc_pipeline.records import (
     ScoredSet,
 )
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 Dose = Annotated[float, Field(gt=0, lt=1)]
 LossWeight = Annotated[float, Field(gt=0, le=1)]
 

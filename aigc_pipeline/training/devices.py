@@ -21,7 +21,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _LARGEST_BLOCK, _LARGEST_KEPT = 1 << 30, (1 << 31) - 1
-_MAX_WORKERS = 4
+_MAX_WORKERS, _BYTES_SIDE_BY_SIDE = 4, 2 << 30
 _DEVICE_TYPES = ("cpu", "cuda")
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -96,14 +96,31 @@ def training_device(runtime: RuntimeConfig, team: Team) -> torch.device:
     return device
 
 
-def map_on_threads(act: Callable[[T], R], items: Sequence[T], device: torch.device) -> Iterator[R]:
+def num_side_by_side(device: torch.device, num_bytes: int = 0) -> int:
+    """Return how many pieces of work run at once: one a CPU thread, up to four, of `num_bytes` each up to 2 GiB; 1 on a GPU."""
+    affordable = _BYTES_SIDE_BY_SIDE // max(num_bytes, 1)
+    return max(1, min(torch.get_num_threads(), _MAX_WORKERS, affordable)) if device.type == "cpu" else 1
+
+
+def map_on_threads(
+    act: Callable[[T], R],
+    items: Sequence[T],
+    device: torch.device,
+    *,
+    num_bytes: int = 0,
+    abandon: Callable[[], None] = lambda: None,
+) -> Iterator[R]:
     """Yield `act(item)` in order: items side by side on a CPU, each on its share of the threads.
 
-    Two small batches side by side keep two cores busier than one batch on both, and their bits are the same. At most four
-    at once, for the memory that each takes. The caller's autocast holds in every thread. On a GPU: one after the other.
+    Two small networks side by side keep two cores busier than one on both (docs/LOG.md). The caller's autocast holds in
+    every thread.
+
+    Args:
+        num_bytes: memory that one item takes beyond the rest; limits how many run at once.
+        abandon: called when nobody waits for what still runs, so that it can end early.
     """
     num_threads = torch.get_num_threads()
-    num_workers = 1 if device.type != "cpu" else min(num_threads, len(items), _MAX_WORKERS)
+    num_workers = min(num_side_by_side(device, num_bytes), len(items))
     enabled, dtype = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
 
     def act_here(item: T) -> R:
@@ -116,7 +133,10 @@ def map_on_threads(act: Callable[[T], R], items: Sequence[T], device: torch.devi
     share = num_threads // num_workers
     try:
         with ThreadPoolExecutor(num_workers, "chunk", torch.set_num_threads, (share,)) as pool:
-            yield from pool.map(act_here, items)
+            try:
+                yield from pool.map(act_here, items)
+            finally:
+                abandon()
     finally:
         torch.set_num_threads(num_threads)  # a worker's share is also what threads to come would start with
 

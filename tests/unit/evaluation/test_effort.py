@@ -10,11 +10,11 @@ from aigc_pipeline.stages.evaluate import EvaluateConfig
 def test_the_speed_of_a_training_counts_what_a_gpu_has_still_to_do(monkeypatch):
     queued: list[int] = []
     monkeypatch.setattr(effort, "_PROBE_SECONDS", 0.1)
-    monkeypatch.setattr(effort, "load_cells", lambda _: None)
+    monkeypatch.setattr(effort, "load_cells", lambda _: [])
     monkeypatch.setattr(effort, "fit_downstream", lambda *_, budget, **_more: queued.append(budget.total_samples))
     monkeypatch.setattr(effort, "wait_for", lambda _: time.sleep(queued.pop() / 6_400))
     context = SimpleNamespace(runtime=RuntimeConfig(device="cpu", threads=1), files_of=lambda _: Path(), seed=0)
-    splits = SimpleNamespace(classes=("a", "b"), spec=None)
+    splits = SimpleNamespace(classes=("a", "b"), spec=SimpleNamespace(shape=(2,)))
 
     speed = effort._samples_per_second(context, EvaluateConfig().question(), splits)
 

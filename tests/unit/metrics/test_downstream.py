@@ -92,7 +92,7 @@ def test_rows_too_large_for_the_device_wait_in_main_memory(monkeypatch):
     trained_on = []
     monkeypatch.setattr(devices, "free_bytes", lambda _: 0)
     monkeypatch.setattr(downstream, "ClassPower", lambda *_: None)  # counts, which meta tensors cannot
-    monkeypatch.setattr(downstream, "train", lambda *given: trained_on.append(given[2]))
+    monkeypatch.setattr(downstream, "train", lambda *given, **_: trained_on.append(given[2]))
     budget = Budget(64, 64, 0, torch.device("meta"))
 
     fit_downstream(Arm("plain", "cross_entropy"), draw({0: 4, 1: 4}, 0), None, spec=SPEC, num_classes=2, budget=budget)

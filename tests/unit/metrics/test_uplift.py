@@ -1,11 +1,23 @@
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.data.shards import cells_from_numpy
-from aigc_pipeline.metrics.uplift import BASELINES, Options, Pool, accuracy_estimate, choose_option, default_choice
+from aigc_pipeline.metrics.uplift import (
+    BASELINES,
+    Options,
+    Pool,
+    Trial,
+    Trials,
+    accuracy_estimate,
+    choose_option,
+    default_choice,
+)
+from aigc_pipeline.modalities import ImageSpec
 
 OPTIONS = Options(doses=[0.25], loss_weights=[0.5], default_dose=0.25, default_weight=0.5, num_seeds=2)
 
@@ -16,7 +28,7 @@ def test_a_class_gives_up_its_rows_only_where_enough_of_its_items_are_lost(num_i
     samples = LabelledCells([str(i) for i in range(len(labels))], labels, cells_from_numpy(np.zeros((len(labels), 1))))
     without = np.ones((2, len(labels)), bool)
     treated = without & (labels == 1)
-    trials = SimpleNamespace(correct=lambda *_: treated)
+    trials = SimpleNamespace(of_arms=lambda arms, *_: [np.where(treated, labels, -1)] * len(arms))
     pool = Pool(samples, np.ones(len(labels), np.float32))
 
     choice, _ = choose_option(
@@ -43,3 +55,58 @@ def test_the_default_names_the_classes_that_have_rows():
     choice = default_choice(BASELINES[0], {"generated": pool}, OPTIONS, ("cat", "dog", "owl"))
 
     assert choice.classes == ("dog", "owl")
+
+
+SPEC = ImageSpec(height=8, width=8, channels=1)
+
+
+def noisy(number: int, seed: int) -> LabelledCells:
+    pixels = np.random.default_rng(seed).integers(0, 256, (number, 8, 8, 1)).astype(np.uint8)
+    labels = np.arange(number) % 2
+    pixels[labels == 1, :4] //= 3
+    return LabelledCells([f"{seed}-{i}" for i in range(number)], labels, cells_from_numpy(pixels))
+
+
+def trials(total_samples: int, ticks: list[int], seed_for=lambda _purpose, number: number) -> Trials:
+    return Trials(SPEC, 2, total_samples, 16, torch.device("cpu"), seed_for, None, lambda: ticks.append(len(ticks)))
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_trainings_side_by_side_predict_what_they_predict_one_after_the_other():
+    real, target, pool = noisy(40, 0), noisy(200, 1), Pool(noisy(20, 2), np.ones(20, np.float32))
+    arms = [(arm, None) for arm in BASELINES] + [(BASELINES[1], pool)]
+    seeds = [2, 1, 2, 1, 1, 1, 3]
+    ticks: list[int] = []
+
+    together = trials(320, ticks).of_arms(arms, real, target, "uplift", seeds)
+
+    assert [rows.shape for rows in together] == [(n, 200) for n in seeds]
+    assert len(ticks) == sum(seeds)
+    torch.set_num_threads(1)
+    for (arm, rows), n, found in zip(arms, seeds, together, strict=True):
+        alone = [trials(320, []).predict([Trial(arm, real, rows, target, "uplift", s)])[0] for s in range(n)]
+        np.testing.assert_array_equal(found, np.stack(alone))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_training_that_nobody_waits_for_ends_at_once():
+    def seed_for(_purpose: str, number: int) -> int:
+        if number == 0:
+            time.sleep(0.5)  # the other one trains by now
+            msg = "no seed"
+            raise ValueError(msg)
+        return number
+
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="no seed"):
+        trials(10**9, [], seed_for).predictions(BASELINES[0], noisy(40, 0), None, noisy(8, 1), "uplift", 2)
+
+    assert time.monotonic() - started < 60
