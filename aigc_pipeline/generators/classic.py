@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 
 from aigc_pipeline.core.errors import DataError
@@ -31,6 +32,9 @@ class Classic(Family):
     is_trained: ClassVar[bool] = False
 
     kind: Literal["classic"] = "classic"
+    strength: float = Field(default=0.5, gt=0, le=1)
+    """How far stored samples are varied, in the ranges of the variation that trainings apply anew to every row shown. Both
+    add up: rows stored at 1 harm small classes where trainings vary them again (docs/LOG.md)."""
 
     @property
     def origin(self) -> Origin:
@@ -81,7 +85,10 @@ class Classic(Family):
             msg = "the classic family varies real samples and was given no parents"
             raise DataError(msg)
         modality = modality_of(spec)
-        draws = [modality.draw_variation(1, torch.Generator().manual_seed(seed), spec) for seed in seeds]
+        draws = [
+            modality.draw_variation(1, torch.Generator().manual_seed(seed), spec, strength=self.strength)
+            for seed in seeds
+        ]
         variation = {name: torch.cat([draw[name] for draw in draws]).to(parents.device) for name in draws[0]}
         return Synthesis(modality.vary(parents, variation, spec, is_sharp=True), [_describe(draw) for draw in draws])
 

@@ -119,7 +119,8 @@ class Synthesizer:
         labels = torch.tensor([order.condition for order in padded], device=self.device)
         seeds = [order.seed for order in padded]
         modality = modality_of(self.spec)
-        family: Generator = Classic() if orders[0].origin == "classic" else self.generator
+        varies_beside = orders[0].origin == "classic" and self.generator.origin != "classic"
+        family: Generator = Classic() if varies_beside else self.generator
         made = family.sample(self.networks, seeds, labels, spec=self.spec, parents=self._parents(padded, family))
         notes: list[str | None] = [*made.transforms] if made.transforms else [None] * len(padded)
         return modality.from_tensor(made.x[: len(orders)], self.spec), notes[: len(orders)]

@@ -97,8 +97,14 @@ class Modality(Protocol[S]):
         """
         ...
 
-    def draw_variation(self, num_samples: int, generator: torch.Generator, spec: S) -> Variation:
-        """Draw label-safe variation (geometry within the spec's symmetries) for `num_samples` samples."""
+    def draw_variation(
+        self, num_samples: int, generator: torch.Generator, spec: S, *, strength: float = 1.0
+    ) -> Variation:
+        """Draw label-safe variation (geometry within the spec's symmetries) for `num_samples` samples.
+
+        Args:
+            strength: how far it goes, in (0, 1]; mirroring is whole at any.
+        """
         ...
 
     def vary(

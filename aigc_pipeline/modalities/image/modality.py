@@ -141,9 +141,11 @@ class ImageModality:
         """Return a convolutional network of 3 to 5 layers, or a residual network of 14."""
         return residual_network(spec, out_features) if is_large else small_network(spec, out_features)
 
-    def draw_variation(self, num_samples: int, generator: torch.Generator, spec: ImageSpec) -> Variation:
+    def draw_variation(
+        self, num_samples: int, generator: torch.Generator, spec: ImageSpec, *, strength: float = 1.0
+    ) -> Variation:
         """Draw legal mirrorings, small rotations, scales and shifts, and an elastic field."""
-        return draw_variation(num_samples, generator, spec)
+        return draw_variation(num_samples, generator, spec, strength)
 
     def vary(
         self, x: Float[Tensor, "n c h w"], variation: Variation, spec: ImageSpec, *, is_sharp: bool = False

@@ -14,14 +14,17 @@ from aigc_pipeline.modalities.base import Variation
 from aigc_pipeline.modalities.image.spec import ImageSpec
 
 _MAX_ANGLE_DEG = 10.0
-_MIN_SCALE, _MAX_SCALE = 0.9, 1.1
+_MAX_STRETCH = 0.1
 _MAX_SHIFT = 0.08  # of the side
 _ELASTIC_STD = 1.5 / 28  # of the side, at the nodes
 _ELASTIC_NODES = 6
 
 
-def draw_variation(num_samples: int, generator: torch.Generator, spec: ImageSpec) -> Variation:
-    """Draw legal mirrorings, a rotation, a scale, a shift and an elastic field for each of `num_samples` pictures."""
+def draw_variation(num_samples: int, generator: torch.Generator, spec: ImageSpec, strength: float = 1.0) -> Variation:
+    """Draw legal mirrorings, a rotation, a scale, a shift and an elastic field for each of `num_samples` pictures.
+
+    All but the mirrorings are `strength` times as far from nothing as their ranges go.
+    """
 
     def uniform(low: float, high: float) -> Float[Tensor, " n"]:
         return low + (high - low) * torch.rand(num_samples, generator=generator, device=generator.device)
@@ -29,11 +32,11 @@ def draw_variation(num_samples: int, generator: torch.Generator, spec: ImageSpec
     flips = {f"flip_{symmetry}": uniform(0, 1) < 0.5 for symmetry in spec.symmetries}
     nodes = (num_samples, 2, _ELASTIC_NODES, _ELASTIC_NODES)
     return flips | {
-        "angle_deg": uniform(-_MAX_ANGLE_DEG, _MAX_ANGLE_DEG),
-        "scale": uniform(_MIN_SCALE, _MAX_SCALE),
-        "shift_x": uniform(-_MAX_SHIFT, _MAX_SHIFT),
-        "shift_y": uniform(-_MAX_SHIFT, _MAX_SHIFT),
-        "elastic": _ELASTIC_STD * torch.randn(nodes, generator=generator, device=generator.device),
+        "angle_deg": strength * uniform(-_MAX_ANGLE_DEG, _MAX_ANGLE_DEG),
+        "scale": 1 + strength * uniform(-_MAX_STRETCH, _MAX_STRETCH),
+        "shift_x": strength * uniform(-_MAX_SHIFT, _MAX_SHIFT),
+        "shift_y": strength * uniform(-_MAX_SHIFT, _MAX_SHIFT),
+        "elastic": strength * _ELASTIC_STD * torch.randn(nodes, generator=generator, device=generator.device),
     }
 
 

@@ -107,10 +107,12 @@ class VectorModality:
             nn.Linear(width, out_features),
         )
 
-    def draw_variation(self, num_samples: int, generator: torch.Generator, spec: VectorSpec) -> Variation:
+    def draw_variation(
+        self, num_samples: int, generator: torch.Generator, spec: VectorSpec, *, strength: float = 1.0
+    ) -> Variation:
         """Draw a small jitter."""
         noise = torch.randn(num_samples, spec.num_values, generator=generator, device=generator.device)
-        return {"jitter": noise * _JITTER}
+        return {"jitter": noise * (strength * _JITTER)}
 
     def vary(
         self, x: Float[Tensor, "n d"], variation: Variation, spec: VectorSpec, *, is_sharp: bool = False

@@ -104,6 +104,15 @@ def test_draws_stay_within_their_bounds() -> None:
     assert drawn["elastic"].std() == pytest.approx(1.5 / 28, rel=0.02)
 
 
+def test_half_the_strength_goes_half_as_far_in_all_but_mirroring() -> None:
+    whole, half = (MODALITY.draw_variation(50, seeded(3), SYMMETRIC, strength=s) for s in (1.0, 0.5))
+
+    for name in ("angle_deg", "shift_x", "shift_y", "elastic"):
+        torch.testing.assert_close(half[name], whole[name] / 2)
+    torch.testing.assert_close(half["scale"] - 1, (whole["scale"] - 1) / 2, atol=1e-6, rtol=1e-3)
+    assert torch.equal(half["flip_horizontal"], whole["flip_horizontal"])
+
+
 def test_every_tensor_of_a_draw_has_one_row_a_sample() -> None:
     assert {len(values) for values in MODALITY.draw_variation(5, seeded(), SYMMETRIC).values()} == {5}
 
