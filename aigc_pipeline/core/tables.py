@@ -91,7 +91,8 @@ _SCORES = (
     Column(
         "ood_p",
         pa.float32(),
-        "Conformal p-value of being in distribution: share of unseen real samples that lie as far out.",
+        "Conformal p-value of being in distribution: share of unseen real samples that lie as far out. Null for varied "
+        "real samples.",
         nullable=True,
     ),
     Column(

@@ -16,7 +16,11 @@ NEIGHBOURS = 5
 
 
 class InDistribution:
-    """Adds `ood_p`; null where there is no hold-out. A declared parent is left out."""
+    """Adds `ood_p`. A declared parent is left out.
+
+    Null where there is no hold-out, and for varied real samples: these are as typical as their parents, which are real. In
+    a class of a few samples even real ones lie far from the 5th nearest, so that most of its varied rows were refused.
+    """
 
     columns: ClassVar[tuple[str, ...]] = ("ood_p",)
 
@@ -26,7 +30,8 @@ class InDistribution:
             return {"ood_p": np.full(len(batch.labels), np.nan)}
         exclude = batch.parents if (batch.parents >= 0).any() else None
         distance = outlyingness(batch.features, reference.features, exclude=exclude)
-        return {"ood_p": conformal_p(distance, state.holdout_outlyingness)}
+        p = conformal_p(distance, state.holdout_outlyingness)
+        return {"ood_p": np.where(batch.is_classic, np.nan, p)}
 
 
 def outlyingness(

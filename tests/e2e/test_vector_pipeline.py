@@ -91,7 +91,8 @@ def test_seeds_are_distinct_and_probabilities_are_probabilities(vector_workspace
     assert len(generated) > 0
     assert generated["p_real"].between(0, 1).all()
     assert generated["real_percentile"].between(0, 1, inclusive="right").all()
-    assert candidates["ood_p"].between(0, 1, inclusive="right").all()
+    assert generated["ood_p"].between(0, 1, inclusive="right").all()
+    assert candidates[candidates["origin"] == "classic"]["ood_p"].isna().all()
     assert candidates["train_distance_quantile"].between(0, 1, inclusive="right").all()
 
 

@@ -101,6 +101,13 @@ def test_a_varied_row_is_measured_without_its_own_parent():
     assert InDistribution().score(batch, state, make_reference(train))["ood_p"][0] == 0.5  # 50 is over 45
 
 
+def test_a_varied_real_sample_is_as_typical_as_its_parent(train):
+    batch = make_batch(train[:2], parents=0, is_classic=[True, False])
+    columns = InDistribution().score(batch, make_state(holdout_outlyingness=np.array([1.0])), make_reference(train))
+
+    assert np.isnan(columns["ood_p"]).tolist() == [True, False]
+
+
 def test_without_a_hold_out_there_is_no_p(train):
     columns = InDistribution().score(make_batch(train[:3]), make_state(), make_reference(train))
 
