@@ -4,7 +4,7 @@ MNIST at 28 px. The donor learns the digits 0 to 4 (1,000 of each); the target i
 never seen. Quality: Frechet distance between 1,000 samples and 1,000 unseen reals of the target, in features of the
 `classifier` encoder fitted on all other MNIST pictures of 5 to 9 that are used nowhere else (300 of each). Four trainings
 a seed, same settings: cold and warm on all samples, and both on a third of them. Rates and penalties follow a training's own
-length, as they do for whoever sets `train.max_samples`; that is why a third is a training of its own and not a place on the
+length, as they do for whoever sets `train.total_samples`; that is why a third is a training of its own and not a place on the
 long curve. The cold third is the control: what the shorter schedule does by itself.
 
     python benchmarks/warm_start.py MNIST_FOLDER [--family r3gan] [--seeds 3] [--samples 90000] [--donor-samples 150000]
