@@ -1,12 +1,12 @@
 """How like real data are they: fidelity in the judge encoder, the referee's opinion, and are they copies?"""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import softmax
 
 from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.evaluation.material import Flags, Material
-from aigc_pipeline.features.neighbours import nearest, nearest_over_views
-from aigc_pipeline.features.views import first_view, view_blocks
+from aigc_pipeline.features.neighbours import nearest
 from aigc_pipeline.metrics.classification import scores_of
 from aigc_pipeline.metrics.fidelity import (
     NEIGHBOURS,
@@ -61,16 +61,19 @@ def ask_referee(material: Material) -> dict[str, Estimate]:
     return estimates
 
 
-def screen_for_copies(material: Material, limits: Limits) -> Screening:
-    """Screen generated candidates that declare no parent for copies, one by one and as a set."""
+def screen_for_copies(material: Material, limits: Limits, *, unseen: NDArray[np.float64]) -> Screening:
+    """Screen generated candidates that declare no parent for copies, one by one and as a set.
+
+    Args:
+        unseen: near-copy distances of unseen reals to the training split, which the judge has measured.
+    """
     generated = material.is_parentless
     if not generated.any():
         return Screening(False, None, {}, None)
     threshold = material.table["copy_threshold"].to_numpy()
     is_copy = material.table["train_distance"].to_numpy() <= threshold
     kept = generated & material.good
-    unseen = _holdout_distance(material) <= threshold[0]
-    return screen(is_copy[generated], is_copy[kept], unseen, _copying(material, kept), limits)
+    return screen(is_copy[generated], is_copy[kept], unseen <= threshold[0], _copying(material, kept), limits)
 
 
 def measure_authenticity(material: Material) -> dict[str, Estimate]:
@@ -79,12 +82,6 @@ def measure_authenticity(material: Material) -> dict[str, Estimate]:
     features = {"after": material.candidate_features[kept], "real": material.unseen().features}
     train = material.judge_features["train"]
     return authenticity(features, train) if kept.any() and len(train) > 1 else {}
-
-
-def _holdout_distance(material: Material) -> np.ndarray:
-    """Return the near-copy distance of unseen reals to the training split."""
-    held, spec = material.all_but("train", "test"), material.splits.spec
-    return nearest_over_views(view_blocks(held.cells, spec), first_view(material.roles["train"].cells, spec))[0]
 
 
 def _copying(material: Material, kept: Flags) -> Copying | None:

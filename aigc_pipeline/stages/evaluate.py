@@ -35,6 +35,7 @@ from aigc_pipeline.records import (
     Judge,
     ScoredSet,
 )
+from aigc_pipeline.scorers import JudgeState
 
 STAGE_VERSION = 7
 Dose = Annotated[float, Field(gt=0, lt=1)]
@@ -134,12 +135,13 @@ def evaluate(
     Raises:
         CommandError: if the user's own training command fails.
     """
-    del files, judge, scored  # inputs for the fingerprint; the latter's numbers come through the filtered table
+    del files, scored  # inputs for the fingerprint; the latter's numbers come through the filtered table
     if config.command is not None:
         config.command.program()  # a misspelt command must not wait for all our trainings
     material = Material.open(context, splits, embeddings, candidates, filtered)
     question = Question(material, config.question())
-    screening = screen_for_copies(material, config.limits())
+    unseen = JudgeState.load(context.files_of(judge) / "judge.npz").holdout_distances
+    screening = screen_for_copies(material, config.limits(), unseen=unseen)
     metrics = measure_fidelity(material, config.num_subsamples) | screening.estimates
     metrics |= measure_authenticity(material) | ask_referee(material) | question.train_on_synthetic()
     test_ids = material.roles["test"].ids
