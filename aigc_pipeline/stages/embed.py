@@ -145,14 +145,16 @@ def _write_features(
         part = load_cells(context.files_of(splits) / f"{role}.arrow")
         if not len(part):
             continue
+        features, logits = (
+            encoder.encode_with_logits(part.cells) if encoder.has_head else (encoder.encode(part.cells), None)
+        )
         columns = {
             "sample_id": pa.array(part.ids, pa.string()),
             "label": pa.array(part.labels),
-            "feature": cells_from_numpy(encoder.encode(part.cells)),
+            "feature": cells_from_numpy(features),
             "judge_feature": cells_from_numpy(judge.encode(part.cells)),
         }
-        if encoder.has_head:
-            _, logits = encoder.encode_with_logits(part.cells)
+        if logits is not None:
             columns["logits"] = cells_from_numpy(logits)
             if role == "selection":
                 accuracy = float(np.mean(logits.argmax(1) == part.labels))
