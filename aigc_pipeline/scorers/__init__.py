@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.core.seeding import coin
 from aigc_pipeline.features import FittedEncoder
-from aigc_pipeline.features.neighbours import nearest_earlier
+from aigc_pipeline.features.neighbours import nearest_earlier, nearest_over_views
 from aigc_pipeline.features.views import view_blocks
 from aigc_pipeline.scorers.base import FloatArray, JudgeState, Scorer, ScoringBatch, TrainReference
 from aigc_pipeline.scorers.critic import Critic
@@ -48,7 +49,13 @@ class Bench:
         )
         return ScoringBatch(
             labels=labels,
-            view_blocks=lambda: view_blocks(cells, self.encoder.spec),
+            nearest_train=cache(
+                lambda: nearest_over_views(
+                    view_blocks(cells, self.encoder.spec),
+                    self.reference.view,
+                    exclude=self.reference.excluded(parents),
+                )
+            ),
             features=features,
             judge_features=self.judge_encoder.encode(cells),
             referee_logits=logits,

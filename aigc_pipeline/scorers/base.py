@@ -1,6 +1,6 @@
 """What a scorer is: candidates in, columns out; a pure function of (sample, judge). And what it is given."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -22,8 +22,9 @@ class ScoringBatch:
     """What all scorers share about n candidates, computed once."""
 
     labels: NDArray[np.int64]
-    view_blocks: Callable[[], Iterator[list[FloatArray]]]
-    """Yields the views of consecutive blocks of candidates."""
+    nearest_train: Callable[[], tuple[FloatArray, NDArray[np.int64]]]
+    """Returns near-copy distances to the training split and the rows that are nearest. The dearest number of all: measured
+    when it is first asked for, and once."""
     features: FloatArray
     judge_features: FloatArray
     referee_logits: FloatArray | None
@@ -123,6 +124,10 @@ class TrainReference:
     features: FloatArray
     """In the encoder, `[n, d]`."""
     judge_features: FloatArray
+
+    def excluded(self, parents: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Return the rows that samples with these parents must not be matched with; None where that excludes nothing."""
+        return parents if (parents >= 0).any() and len(self.ids) > 1 else None
 
 
 class Scorer(Protocol):

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from aigc_pipeline.features.neighbours import nearest, nearest_over_views
+from aigc_pipeline.features.neighbours import nearest
 from aigc_pipeline.scorers.base import Columns, JudgeState, ScoringBatch, TrainReference, percentile
 
 
@@ -21,9 +21,9 @@ class NearestTrain:
 
     def score(self, batch: ScoringBatch, state: JudgeState, reference: TrainReference) -> Columns:
         """Return the five columns."""
-        exclude = batch.parents if (batch.parents >= 0).any() and len(reference.ids) > 1 else None
-        distance, row = nearest_over_views(batch.view_blocks(), reference.view, exclude=exclude)
-        judge_distance, _ = nearest(batch.judge_features, reference.judge_features, 1, exclude=exclude)
+        distance, row = batch.nearest_train()
+        excluded = reference.excluded(batch.parents)
+        judge_distance, _ = nearest(batch.judge_features, reference.judge_features, 1, exclude=excluded)
         return {
             "train_distance": distance,
             "train_distance_quantile": percentile(distance, state.holdout_distances),

@@ -1,7 +1,5 @@
 """The conformal test against outliers, its treatment of parents, and the critic's silence about the other method's rows."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -11,8 +9,8 @@ from aigc_pipeline.scorers.critic import Critic
 from aigc_pipeline.scorers.in_distribution import InDistribution, conformal_p, outlyingness
 
 
-def no_views() -> Iterator[list[np.ndarray]]:
-    yield from ()
+def not_measured() -> tuple[np.ndarray, np.ndarray]:
+    raise AssertionError
 
 
 def make_batch(
@@ -21,7 +19,7 @@ def make_batch(
     n = len(features)
     return ScoringBatch(
         labels=np.array(np.broadcast_to(labels, n), np.int64),
-        view_blocks=no_views,
+        nearest_train=not_measured,
         features=features.astype(np.float32),
         judge_features=features.astype(np.float32),
         referee_logits=None,

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import torch
+
+from aigc_pipeline import scorers
+from aigc_pipeline.data.loader import LabelledCells
+from aigc_pipeline.data.shards import cells_from_numpy
+from aigc_pipeline.features import RandomNetwork
+from aigc_pipeline.modalities.vector import VectorSpec
+from aigc_pipeline.scorers import Bench, TrainReference
+from aigc_pipeline.training.loop import Hooks
+
+SPEC = VectorSpec(num_values=2, scale=1.0)
+POINTS = np.random.default_rng(0).standard_normal((30, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    train = LabelledCells([f"{row}" for row in range(30)], np.zeros(30, np.int64), cells_from_numpy(POINTS))
+    encoder = RandomNetwork(num_features=4).fit(
+        train, train, spec=SPEC, num_classes=1, seed=0, device=torch.device("cpu"), hooks=Hooks()
+    )
+    features = encoder.encode(train.cells)
+    return Bench(encoder, encoder, lambda *_: None, TrainReference(train.ids, POINTS, features, features))
+
+
+def test_near_copies_are_searched_for_once_and_only_where_asked_for(bench, monkeypatch):
+    searches = []
+
+    def counted(*args, **kwargs):
+        searches.append(args)
+        return search(*args, **kwargs)
+
+    search = scorers.nearest_over_views
+    monkeypatch.setattr(scorers, "nearest_over_views", counted)
+    batch = bench.prepare(
+        cells_from_numpy(POINTS[:5]), labels=np.zeros(5, np.int64), parents=np.arange(5),
+        is_classic=np.zeros(5, bool), ids=list("abcde"), run_seed=0,
+    )  # fmt: skip
+
+    assert not searches
+    assert (batch.nearest_train()[1] != np.arange(5)).all()
+    assert batch.nearest_train() is batch.nearest_train()
+    assert len(searches) == 1
