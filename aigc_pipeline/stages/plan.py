@@ -23,6 +23,7 @@ from aigc_pipeline.training.devices import device_of, precision_of
 STAGE_VERSION = 6
 _OVERSAMPLING = 4  # candidates per wanted sample to expect; only for the estimate of disk space
 _BYTES_OVERHEAD = 400
+_NOTED = 5  # of two hundred classes, seventy notes bury all that follows
 
 
 class Equalize(Settings):
@@ -194,9 +195,11 @@ def _show(context: Context, classes: Sequence[ClassPlan], total: int, minutes: f
             for each in classes
         ],
     )
-    for each in classes:
-        if each.method == "vary" and each.expectation.startswith("only"):
-            reporter.note(f"class '{each.class_name}': {each.expectation}.")
+    too_small = [each for each in classes if each.method == "vary" and each.expectation.startswith("only")]
+    for each in too_small[:_NOTED]:
+        reporter.note(f"class '{each.class_name}': {each.expectation}.")
+    if len(too_small) > _NOTED:
+        reporter.note(f"{len(too_small) - _NOTED:,} further classes are as small and are varied, too: see the plan.")
     reporter.table(
         "budget",
         [{"training samples": total, "minutes": round(minutes, 1), "megabytes on disk": round(num_bytes / 1e6, 1)}],

@@ -1,10 +1,11 @@
 import pytest
 
+from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.generators import R3GAN, Classic
 from aigc_pipeline.generators.recipe import Recipe, wanted_samples
 from aigc_pipeline.modalities.image import ImageSpec
-from aigc_pipeline.stages.plan import Equalize, Explicit, Multiply, PlanConfig, _plan_class, bytes_to_expect
+from aigc_pipeline.stages.plan import Equalize, Explicit, Multiply, PlanConfig, _plan_class, _show, bytes_to_expect
 from aigc_pipeline.stages.synthesize import SynthesizeConfig, candidates_for
 
 HAVE = {"a": 100, "b": 40, "c": 5}
@@ -33,6 +34,14 @@ def test_a_class_too_small_for_a_generator_is_varied_and_told_why():
 
     assert planned.method == "vary"
     assert "only 5 training samples (under 20)" in planned.expectation
+
+
+def test_of_many_classes_that_are_too_small_five_are_noted_and_the_rest_is_counted(store, recording_reporter):
+    planned = [_plan_class(f"c{index}", 5, 95, PlanConfig(), Recipe(generator=R3GAN())) for index in range(8)]
+    _show(Context(store, 0, reporter=recording_reporter), planned, 1, 1.0, 1)
+
+    assert len(recording_reporter.notes) == 6
+    assert recording_reporter.notes[-1].startswith("3 further classes")
 
 
 def test_the_classic_family_varies_everything():
