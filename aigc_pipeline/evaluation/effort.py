@@ -9,6 +9,7 @@ from aigc_pipeline.evaluation.material import is_balanced
 from aigc_pipeline.evaluation.question import SEEDS_TO_DESCRIBE, Settings, samples_per_training, scratch_network
 from aigc_pipeline.metrics.downstream import Budget, bytes_of_training, fit_downstream
 from aigc_pipeline.metrics.uplift import BASELINES, baselines_for
+from aigc_pipeline.metrics.worth import MAX_CLASS_CURVES
 from aigc_pipeline.records import DatasetSplits, SynthesisPlan
 from aigc_pipeline.training.devices import device_of, map_on_threads, num_side_by_side, wait_for
 
@@ -46,8 +47,9 @@ def count_trainings(settings: Settings, splits: DatasetSplits, planned: Synthesi
     without = choosing + described + settings.num_seeds
     if not num_mixes:
         return without
-    treated_control_and_curve = 2 + len(settings.learning_shares)
-    return without + treated_control_and_curve * settings.num_seeds + 2 * settings.num_cas_seeds
+    num_curves = 1 + min(MAX_CLASS_CURVES, len(splits.classes))
+    treated_control_and_curves = 2 + num_curves * len(settings.learning_shares)
+    return without + treated_control_and_curves * settings.num_seeds + 2 * settings.num_cas_seeds
 
 
 def _samples_per_second(context: Context, settings: Settings, splits: DatasetSplits) -> float:

@@ -23,6 +23,8 @@ _EXPONENT = 0.5
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75)
 """c of the curve that the interval runs over; 0 stands for its limit, a straight line over log n."""
 _NUM_DRAWS = 800
+MAX_CLASS_CURVES = 3
+"""Each is as many trainings as the curve of all classes."""
 _MIN_SEEDS = 2
 _MIN_SHARE = 0.5  # smaller parts of a small class vary by more than 1 / n says
 Correct = NDArray[np.bool_]
@@ -46,16 +48,14 @@ def thinned_rows(
     return np.sort(np.concatenate(rows)).astype(np.int64)
 
 
-def measurable_classes(
-    baseline: Correct, treated: Correct, labels: NDArray[np.int64], max_classes: int = 3
-) -> tuple[int, ...]:
-    """Return the classes whose recall rises beyond chance, the greatest rise first: those that need a curve of their own.
+def measurable_classes(baseline: Correct, treated: Correct, labels: NDArray[np.int64]) -> tuple[int, ...]:
+    """Return the classes, at most 3, whose recall rises most and beyond chance: those that need a curve of their own.
 
     The error probability is shared out over the classes, so that a table of them seldom names one by chance.
     """
     rises = {int(k): _uplift(baseline, treated, labels, int(k)) for k in np.unique(labels)}
     found = [k for k, (_, low, _) in rises.items() if low > 0]
-    return tuple(sorted(found, key=lambda k: -rises[k][0])[:max_classes])
+    return tuple(sorted(found, key=lambda k: -rises[k][0])[:MAX_CLASS_CURVES])
 
 
 def worth_in_real_samples(
