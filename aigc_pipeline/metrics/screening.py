@@ -52,7 +52,7 @@ def screen(before: Flags, after: Flags, unseen: Flags, copying: Copying | None, 
     sentence = (
         f"the memorisation screen failed: {before.mean():.1%} of generated candidates are near copies of training "
         f"samples (tolerated {limits.max_copy_share:.0%}), and accepted ones are nearer than unseen reals with "
-        f"probability {nearer} (tolerated {limits.max_nearer_share}). No synthetic sample is published. Use more data, "
+        f"probability {nearer} (tolerated {limits.max_nearer_share}). No generated sample is published. Use more data, "
         "or train shorter."
         if too_many or too_near
         else None

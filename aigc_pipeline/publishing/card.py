@@ -14,6 +14,7 @@ from aigc_pipeline.publishing.report.summary import (
     choice_words,
     is_starved,
     mixture_words,
+    named,
     training_words,
     unfiltered_words,
     unseen_words,
@@ -148,7 +149,7 @@ def _story(content: ReportContent) -> Iterator[str]:
         yield f"Worth in real samples: {whole.sentence}"
     starved = [f"{group.attribute} {group.group}" for group in evaluation.groups if is_starved(group.warning)]
     if starved:
-        yield f"Groups that the filter starves: {', '.join(starved)}. See the report."
+        yield f"Groups that the filter starves: {named(starved)}. See the report."
 
 
 def _filtering(content: ReportContent) -> str:

@@ -16,6 +16,7 @@ from aigc_pipeline.scorers.acceptance import acceptance_probability, solve_accep
 
 STAGE_VERSION = 3
 QUOTA = ClassQuota().kind
+_NOTED = 5  # classes that are short
 
 
 class FilterConfig(FilterPolicy):
@@ -96,8 +97,10 @@ def _tell(
 ) -> None:
     context.reporter.table("accepted", accepted)
     context.reporter.table("rejected", [{"reason": reason, "candidates": n} for reason, n in rejected.items()])
-    for name, missing in shortfall.items():
+    for name, missing in list(shortfall.items())[:_NOTED]:
         context.reporter.note(
             f"class '{name}' is {missing} of {want[name]} short of what its method was to make: not enough candidates "
             "passed the gates."
         )
+    if len(shortfall) > _NOTED:
+        context.reporter.note(f"{len(shortfall) - _NOTED:,} further classes are short, too: see the report.")

@@ -50,9 +50,9 @@ def choice_words(choice: Choice, classes: tuple[str, ...]) -> str:
     if not left_out:
         which = "for every class"
     elif len(left_out) <= len(choice.classes):
-        which = f"for every class but {_named(left_out)}, which loses recall by them or has none"
+        which = f"for every class but {named(left_out)}, which loses recall by them or has none"
     else:
-        which = f"for {_named(list(choice.classes))} alone; the other classes lose recall by them or have none"
+        which = f"for {named(list(choice.classes))} alone; the other classes lose recall by them or have none"
     return (
         f"{by}: {arm_words(choice.baseline)}, with {mix_words(choice.mix)} samples as {percent(choice.dose, 0)} of a batch "
         f"at loss weight {choice.loss_weight:g}, {which}."
@@ -193,7 +193,7 @@ def _of_filter(content: ReportContent) -> Iterator[Caution]:
     if filtered.num_in and reason is not None and judge.healthy and judge.critic_mode != "none":
         yield Caution(False, f"Not filtered by probability: {reason}.")
     if filtered.shortfall:
-        missing = ", ".join(f"{name} ({n:,})" for name, n in filtered.shortfall.items())
+        missing = named([f"{name} ({n:,})" for name, n in filtered.shortfall.items()])
         yield Caution(False, f"Fewer accepted than wanted, and never padded: {missing}.")
 
 
@@ -216,6 +216,7 @@ def _at(judge: Judge, share: float) -> TradePoint | None:
     return next((point for point in judge.trade if point.keep_share == share), None)
 
 
-def _named(names: list[str]) -> str:
+def named(names: list[str]) -> str:
+    """Return the first names and how many more there are."""
     shown = ", ".join(names[:_MAX_NAMED])
     return shown + (f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")

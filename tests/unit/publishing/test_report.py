@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 
 from aigc_pipeline.core.tables import CANDIDATES
+from aigc_pipeline.publishing.card import card
+from aigc_pipeline.publishing.manifest import empty_metadata
 from aigc_pipeline.publishing.report import ReportContent, render_report, write_report
 from aigc_pipeline.publishing.report.gallery import MAX_CLASSES, build_gallery, spread
-from aigc_pipeline.publishing.report.summary import cost_words, groups_words, unfiltered_words
+from aigc_pipeline.publishing.report.summary import cost_words, groups_words, unfiltered_words, warnings_of
 from aigc_pipeline.publishing.report.tables import class_rows
 from aigc_pipeline.publishing.report.wording import (
     arm_words,
@@ -169,6 +171,22 @@ def test_classes_over_the_limit_are_counted_as_not_shown(make_content: ContentFa
     page = _page(make_content(candidates=table, classes=names))
 
     assert "3 more are not shown" in page.text
+
+
+def test_of_many_classes_that_are_short_or_starved_a_few_are_named(make_content: ContentFactory) -> None:
+    content = make_content()
+    short = content.filtered.model_copy(update={"shortfall": {f"c{index:03d}": 2 for index in range(181)}})
+    groups = tuple(
+        content.evaluation.groups[0].model_copy(update={"group": f"c{index:03d}", "warning": "starved: 0 %"})
+        for index in range(97)
+    )
+    evaluation = content.evaluation.model_copy(update={"groups": groups})
+    content = replace(content, filtered=short, evaluation=evaluation)
+    warning = next(each.text for each in warnings_of(content) if "never padded" in each.text)
+
+    assert warning.endswith(" more.")
+    assert "c180" not in warning
+    assert "c096" not in card(content, empty_metadata())
 
 
 def test_complaints_shortfall_and_copies_are_warned_of(make_content: ContentFactory) -> None:

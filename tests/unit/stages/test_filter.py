@@ -2,10 +2,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from aigc_pipeline.core.context import Context
 from aigc_pipeline.data.shards import write_table
 from aigc_pipeline.gates import FilterPolicy, ImportanceWeights, RejectionSampling
 from aigc_pipeline.records import ClassPlan, Judge, ScoredSet, SynthesisPlan
-from aigc_pipeline.stages.filter import FilterConfig, accepted_rows, filter_candidates, importance_weights
+from aigc_pipeline.stages.filter import FilterConfig, _tell, accepted_rows, filter_candidates, importance_weights
 
 
 def make_table(log_ratio: list[float | None], accepted: list[bool], labels: list[int]) -> pa.Table:
@@ -25,6 +26,14 @@ def test_weights_follow_the_ratio_and_average_one_over_the_accepted_of_a_class()
     weights = importance_weights(table, ImportanceWeights())
 
     assert weights == pytest.approx([0.5, 1.5, 0.4, 1.6])
+
+
+def test_of_many_classes_that_are_short_five_are_noted_and_the_rest_is_counted(store, recording_reporter):
+    short = {f"c{index}": 2 for index in range(9)}
+    _tell(Context(store, 0, reporter=recording_reporter), [], dict.fromkeys(short, 3), {}, short)
+
+    assert len(recording_reporter.notes) == 6
+    assert recording_reporter.notes[-1].startswith("4 further classes")
 
 
 def test_weights_are_flattened_and_cut():
