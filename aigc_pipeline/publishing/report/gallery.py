@@ -65,7 +65,9 @@ def build_gallery(content: ReportContent) -> Gallery:
     with_candidates = set(table["class_name"].to_pylist())
     names = [name for name in content.classes if name in with_candidates]
     taken = _taken(content)
-    chosen = {name: _choose(table, order, name, taken) for name in names[:MAX_CLASSES]}
+    with_taken = set(table.filter(pa.array(taken))["class_name"].to_pylist())
+    shown = set(sorted(names, key=lambda name: name not in with_taken)[:MAX_CLASSES])
+    chosen = {name: _choose(table, order, name, taken) for name in names if name in shown}
     shots = _shots(content, sorted({row for groups in chosen.values() for rows in groups.values() for row in rows}))
     return Gallery(
         tuple(_class_gallery(name, groups, shots) for name, groups in chosen.items()),

@@ -162,6 +162,17 @@ def test_samples_are_ordered_by_label_probability_without_p_real(make_content: C
     assert gallery.classes[0].groups[0].shots[0].html == "<code>candidate-2</code>"
 
 
+def test_of_many_classes_those_with_accepted_samples_are_shown(make_content: ContentFactory) -> None:
+    names = tuple(f"class {k:02d}" for k in range(MAX_CLASSES + 3))
+    table = make_content(reasons=("label_agreement",) * (len(names) - 1) + (None,)).candidates
+    position = table.column_names.index("class_name")
+    table = table.set_column(position, table.schema.field("class_name"), pa.array(names))
+
+    gallery = build_gallery(make_content(candidates=table, classes=names))
+
+    assert [each.name for each in gallery.classes] == [*names[: MAX_CLASSES - 1], names[-1]]
+
+
 def test_classes_over_the_limit_are_counted_as_not_shown(make_content: ContentFactory) -> None:
     names = tuple(f"class {k:02d}" for k in range(MAX_CLASSES + 3))
     table = make_content(reasons=(None,) * len(names)).candidates
