@@ -82,7 +82,7 @@ def fit(
         return Outcome(save_networks(networks, context.out / CHECKPOINT_WEIGHTS), 0, 0, 0.0, None, ())
     if context.runtime.compile:
         compile_networks(networks)
-    synthesizer = Synthesizer(config.generator, networks, splits.spec, cells, frozenset(), device)
+    synthesizer = Synthesizer(config.generator, networks, splits.spec, cells, frozenset(), device, is_training=True)
     encoder = open_encoder(context, splits, embeddings, "encoder")
     total = planned.total_samples
     hooks = _hooks(context, config, total, synthesizer)

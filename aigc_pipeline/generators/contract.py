@@ -41,6 +41,7 @@ def check_family(family: Generator, folder: Path) -> None:
 
     Raises:
         AssertionError: naming what is broken.
+        ConfigError: if samples have another shape than the spec's, or are not finite.
     """
     for spec in SPECS:
         if family.can_handle(spec.kind):
@@ -49,12 +50,10 @@ def check_family(family: Generator, folder: Path) -> None:
 
 
 def check_samples(family: Generator, spec: SampleSpec, _folder: Path) -> None:
-    """Samples have the spec's shape and finite values; distinct seeds give distinct samples."""
+    """Samples have the spec's shape and finite values, or `make` raises; distinct seeds give distinct samples."""
     synthesizer = make_synthesizer(family, spec)
     orders = synthesizer.orders({0: 5, 1: 3}, "x", root=0)
     x = modality_of(spec).to_tensor(synthesizer.make(orders)[0], spec)
-    assert x.shape == (8, *spec.shape), f"samples have shape {tuple(x.shape[1:])}, not {spec.shape}"
-    assert torch.isfinite(x).all(), "samples are not finite"
     assert len({order.seed for order in orders}) == len(orders), "two orders share a seed"
     assert len({tuple(row.flatten().tolist()) for row in x}) == len(orders), "distinct seeds gave equal samples"
 
@@ -137,8 +136,7 @@ def check_untold(family: Generator, spec: SampleSpec, _folder: Path) -> None:
     synthesizer = Synthesizer(family, networks, spec, train, frozenset(), _CPU, conditions)
     orders = synthesizer.orders({0: 3, 1: 4}, "x", root=0)
     assert [order.label for order in orders] == [0] * 3 + [1] * 4, "orders lost their class"
-    x = modality_of(spec).to_tensor(synthesizer.make(orders)[0], spec)
-    assert torch.isfinite(x).all(), "samples of a generator that is told nothing are not finite"
+    assert len(synthesizer.make(orders)[0]) == len(orders), "a generator that is told nothing lost samples"
 
 
 CHECKS: tuple[Check, ...] = (

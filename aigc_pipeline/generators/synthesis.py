@@ -13,10 +13,11 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.samples import Origin, SampleSpec
 from aigc_pipeline.core.seeding import numpy_generator, seed_for
 from aigc_pipeline.data.loader import Attributes, LabelledCells
-from aigc_pipeline.generators.base import Generator
+from aigc_pipeline.generators.base import Generator, Synthesis
 from aigc_pipeline.generators.classic import Classic
 from aigc_pipeline.generators.conditions import Conditions
 from aigc_pipeline.modalities import modality_of
@@ -54,6 +55,8 @@ class Synthesizer:
     device: torch.device
     conditions: Conditions | None = None
     """What the networks are told; None: the label."""
+    is_training: bool = False
+    """The networks are in training: what is not finite is the loop's to answer."""
 
     def orders(
         self,
@@ -86,7 +89,11 @@ class Synthesizer:
         return orders
 
     def make(self, orders: Sequence[Order]) -> tuple[pa.Array, list[str | None]]:
-        """Return cells and transforms (JSON, for varied samples) in the order of `orders`."""
+        """Return cells and transforms (JSON, for varied samples) in the order of `orders`.
+
+        Raises:
+            ConfigError: if the family gives samples of another shape than the spec's, or values that are not finite.
+        """
         chunks: list[list[int]] = []
         for origin in ("generated", "classic"):
             rows = [row for row, order in enumerate(orders) if order.origin == origin]
@@ -122,6 +129,9 @@ class Synthesizer:
         varies_beside = orders[0].origin == "classic" and self.generator.origin != "classic"
         family: Generator = Classic() if varies_beside else self.generator
         made = family.sample(self.networks, seeds, labels, spec=self.spec, parents=self._parents(padded, family))
+        _refuse_misshapen(made, family, (len(padded), *self.spec.shape))
+        if not self.is_training:
+            _refuse_not_finite(made.x, family)
         notes: list[str | None] = [*made.transforms] if made.transforms else [None] * len(padded)
         return modality.from_tensor(made.x[: len(orders)], self.spec), notes[: len(orders)]
 
@@ -138,6 +148,29 @@ class Synthesizer:
             return None
         cells = self.train.cells.take(pa.array([order.parent for order in orders]))
         return modality_of(self.spec).to_tensor(cells, self.spec).to(self.device)
+
+
+def _refuse_misshapen(made: object, family: Generator, shape: tuple[int, ...]) -> None:
+    """Refuse what cells would hold in another order, or not at all."""
+    x = made.x if isinstance(made, Synthesis) else made
+    if isinstance(made, Synthesis) and isinstance(x, torch.Tensor) and tuple(x.shape) == shape:
+        return
+    what = f"a tensor of shape {list(x.shape)}" if isinstance(x, torch.Tensor) else f"a {type(x).__name__}"
+    msg = (
+        f"`sample` of the generator '{family.kind}' returned {what}{' in a Synthesis' if x is not made else ''}, "
+        f"not Synthesis(x) with x of shape {list(shape)}. Correct it."
+    )
+    raise ConfigError(msg)
+
+
+def _refuse_not_finite(x: torch.Tensor, family: Generator) -> None:
+    """Refuse NaN and infinity, which pictures would show as black or white."""
+    if bad := int((~torch.isfinite(x).flatten(1).all(1)).sum()):
+        msg = (
+            f"`sample` of the generator '{family.kind}' returned values that are not finite in {bad} of {len(x)} samples. "
+            "Correct it, or train anew."
+        )
+        raise ConfigError(msg)
 
 
 def _even_draw(rows: NDArray[np.int64], count: int, root: int, *names: str | int) -> NDArray[np.int64]:
