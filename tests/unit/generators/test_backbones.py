@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.generators import DCGAN
 from aigc_pipeline.generators.backbones import build_pair
 from aigc_pipeline.generators.backbones.parts import geometry
@@ -133,6 +134,12 @@ def test_points_and_small_pictures_get_the_mlp_by_default():
 
     assert kinds == {"MLPGenerator"}
     assert type(build_pair("auto", "tiny", SPECS["28x28x1"], 2, seed=0)["generator"]).__name__ == "LiteGenerator"
+
+
+@pytest.mark.parametrize("backbone", ["lite", "resnext"])
+def test_points_are_refused_by_backbones_of_convolutions(backbone):
+    with pytest.raises(ConfigError, match=f"backbone is '{backbone}', which is for pictures.*Use mlp or auto"):
+        build_pair(backbone, "tiny", VectorSpec(num_values=2, scale=1.0), 3, seed=0)
 
 
 @pytest.mark.parametrize(("side", "base", "octaves"), [(28, 7, 2), (32, 4, 3), (64, 4, 4), (256, 4, 6), (8, 4, 1)])
