@@ -176,6 +176,24 @@ def test_work_on_threads_comes_back_in_order_under_the_callers_precision_and_lea
         torch.set_num_threads(threads)
 
 
+def test_a_worker_that_starts_late_leaves_the_thread_count_too(monkeypatch):
+    threads, set_num_threads = torch.get_num_threads(), torch.set_num_threads
+
+    def set_late(number: int) -> None:
+        if threading.current_thread().name.endswith("_1"):
+            time.sleep(0.2)  # the other workers have done everything by then
+        set_num_threads(number)
+
+    set_num_threads(4)
+    monkeypatch.setattr(torch, "set_num_threads", set_late)
+    try:
+        list(devices.map_on_threads(abs, range(4), torch.device("cpu")))
+
+        assert list(ThreadPoolExecutor(1).map(lambda _: torch.get_num_threads(), [0])) == [4]
+    finally:
+        set_num_threads(threads)
+
+
 def test_an_error_on_a_thread_is_raised_and_what_waits_is_not_begun():
     begun = []
 
