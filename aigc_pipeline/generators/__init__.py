@@ -12,7 +12,7 @@ from aigc_pipeline.generators.classic import Classic
 from aigc_pipeline.generators.dcgan import DCGAN
 from aigc_pipeline.generators.families import BUILT_IN, BuiltIn, built_in
 from aigc_pipeline.generators.flow_matching import FlowMatching
-from aigc_pipeline.generators.installed import Installed, tag_of
+from aigc_pipeline.generators.installed import PACKAGE, Installed, tag_of
 from aigc_pipeline.generators.mlp_gan import MLPGAN
 from aigc_pipeline.generators.r3gan import R3GAN
 from aigc_pipeline.generators.vae import VAE
@@ -45,10 +45,12 @@ def read_generator(file: Path) -> Generator:
         return _ADAPTER.validate_json(file.read_bytes())
     except ValidationError as err:
         first = err.errors(include_url=False)[0]
-        msg = (
-            f"the generator of {file} cannot be opened: {'.'.join(map(str, first['loc']))}: {first['msg']}. Install the "
-            "package or the version of aigc that it was trained with, or train anew."
-        )
+        if first["type"] == "value_error":  # in a family's words, which say what to do
+            package = first["input"].get(PACKAGE) if isinstance(first["input"], dict) else None
+            said = f"{first['ctx']['error']}{f' It was trained with {package}.' if package else ''}"
+        else:
+            said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}. Install the version of aigc that it was trained with, or train anew."
+        msg = f"the generator of {file} cannot be opened: {said}"
         raise CheckpointError(msg) from err
 
 

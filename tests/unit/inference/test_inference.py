@@ -55,6 +55,11 @@ def uninstall_family(folder):
     return folder
 
 
+def move_file(folder):
+    (folder / "generator.json").write_text('{"kind": "weights_file", "path": "gone.pt2"}')
+    return folder
+
+
 def give_older_settings(folder):
     settings = json.loads((folder / "generator.json").read_text())
     (folder / "generator.json").write_text(json.dumps(settings | {"width": 3}))
@@ -65,8 +70,12 @@ def give_older_settings(folder):
     ("damage", "said"),
     [
         (unlink_weights, r"cannot read the weights .*generator\.safetensors: No such file"),
-        (uninstall_family, r"cannot be opened: .*there is no generator 'gone'.* Install the package"),
-        (give_older_settings, r"cannot be opened: r3gan\.width: Extra inputs.* or the version of aigc"),
+        (uninstall_family, r"cannot be opened: there is no generator 'gone'\. .*\w\. It was trained with gone 1\.0\.$"),
+        (
+            move_file,
+            r"cannot be opened: cannot read the generator gone\.pt2: No such file or directory\. Check the path\.$",
+        ),
+        (give_older_settings, r"cannot be opened: r3gan\.width: Extra inputs.*\. Install the version of aigc"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_opened_says_why(tmp_path, damage, said):
