@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from aigc_pipeline.core.errors import CheckpointError
+from aigc_pipeline.core.errors import CheckpointError, ConfigError
 from aigc_pipeline.core.reporting import Scalar
 from aigc_pipeline.core.samples import content_sha256
 from aigc_pipeline.data.loader import LabelledCells
@@ -40,7 +40,13 @@ def compress(opened: OpenGenerator, out: Path) -> list[dict[str, Scalar]]:
 
     `frechet` is the Frechet distance in `random_network` features between samples of the variant and float32 samples of
     other seeds; float32's own row says how far two such sets are apart anyway.
+
+    Raises:
+        ConfigError: for a family that was not trained here, whose weights are not the checkpoint's.
     """
+    if not opened.family.is_trained:
+        msg = f"the weights of '{opened.family.kind}' are not in this checkpoint, so there is nothing to compress. Compress its own file."
+        raise ConfigError(msg)
     out.mkdir(parents=True, exist_ok=True)
     state = {f"{name}.{key}": value.cpu() for name, module in opened.networks.items() for key, value in module.state_dict().items()}  # fmt: skip
     reference, others = _samples(opened, opened.networks, "reference"), _samples(opened, opened.networks, "others")

@@ -250,6 +250,15 @@ def test_generators_told_more_or_less_than_the_class_are_compressed(conditions, 
     assert rows[0]["max_difference"] == 0
 
 
+def test_a_generator_whose_weights_lie_elsewhere_is_not_compressed(checkpoint, tmp_path):
+    export(opened(checkpoint), "torch_export", tmp_path / "x.pt2")
+    folder = write_checkpoint(tmp_path / "c", kind="weights_file", path=str(tmp_path / "x.pt2"))
+
+    with pytest.raises(ConfigError, match="weights of 'weights_file' are not in this checkpoint"):
+        compress(opened(folder), tmp_path / "variants")
+    assert not (tmp_path / "variants").exists()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_packing_keeps_weights_within_each_variants_rounding(variant):
     weight = torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(0))
