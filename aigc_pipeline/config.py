@@ -230,12 +230,11 @@ def _explain(problem: Mapping[str, object], tree: Mapping[str, object]) -> str:
     return f"{path}: {said} (got {problem.get('input')!r})."
 
 
-_GROUP = "Input should be a group of settings, written {name: value}"
 _IN_YAML = {
     "tuple_type": "Input should be a list, written [a, b]",
     "string_type": "Input should be text: put quotes around what YAML takes for a number, a date, yes, no or null",
-    "model_type": _GROUP,
-    "model_attributes_type": _GROUP,
+    "model_type": "Input should be a group of settings, written {name: value}",
+    "model_attributes_type": "Input should be a group of settings with its kind, written {kind: name}",
     "union_tag_not_found": "Input lacks 'kind', which says what it is",
 }
 """What pydantic says in words of Python, by the type of its error."""
