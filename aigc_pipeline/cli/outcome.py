@@ -139,8 +139,9 @@ def program(name: str) -> str:
 
 
 def sentence_of(clause: str) -> str:
-    """Return a clause as a sentence: first letter up, a full stop."""
-    return f"{clause[:1].upper()}{clause[1:]}".rstrip(".") + "."
+    """Return a clause as a sentence: a full stop, and the first letter up where it is not that of a setting."""
+    is_setting = "." in clause.split(" ", 1)[0].rstrip(".")
+    return (clause if is_setting else f"{clause[:1].upper()}{clause[1:]}").rstrip(".") + "."
 
 
 def path_lines(manifest: "Manifest", workspace: Path) -> list[str]:

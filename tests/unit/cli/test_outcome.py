@@ -1,6 +1,6 @@
 import pytest
 
-from aigc_pipeline.cli.outcome import next_commands
+from aigc_pipeline.cli.outcome import next_commands, sentence_of
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.records import Manifest, SynthesisPlan
 
@@ -23,3 +23,15 @@ def test_a_longer_training_is_advised_in_samples_which_no_cap_cuts(total, advise
     commands = [command for _, command in next_commands(UNPUBLISHED, tmp_path)]
 
     assert [command.split()[-1] for command in commands if "train." in command] == advised
+
+
+@pytest.mark.parametrize(
+    ("clause", "sentence"),
+    [
+        ("not proven", "Not proven."),
+        ("accepted.", "Accepted."),
+        ("publish.when is 'always'", "publish.when is 'always'."),
+    ],
+)
+def test_a_clause_becomes_a_sentence_and_a_setting_keeps_its_case(clause, sentence):
+    assert sentence_of(clause) == sentence
