@@ -59,10 +59,15 @@ def check_samples(family: Generator, spec: SampleSpec, _folder: Path) -> None:
 
 
 def check_independence(family: Generator, spec: SampleSpec, _folder: Path) -> None:
-    """A sample depends neither on its neighbours in a chunk nor on how many there are."""
+    """A sample depends neither on its neighbours in a chunk, nor on how many there are, nor on chunks made beside it."""
     synthesizer = make_synthesizer(family, spec)
     orders = synthesizer.orders({0: CHUNK_SIZE, 1: 30}, "x", root=0)
-    together, _ = synthesizer.make(orders)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(threads, 2))  # with one, no chunk would be made beside another
+    try:
+        together, _ = synthesizer.make(orders)
+    finally:
+        torch.set_num_threads(threads)
     places = (70, 3, 93)
     alone, _ = synthesizer.make([orders[i] for i in places])
     assert alone.to_pylist() == [together[i].as_py() for i in places], "a sample changed with its neighbours"

@@ -1,10 +1,14 @@
 """What every generator family must keep, whichever modality it handles: the checks of `generators/contract.py`."""
 
+import contextlib
+import threading
+
 import numpy as np
 import pytest
+import torch
 
 from aigc_pipeline.generators import built_in, parse_generator
-from aigc_pipeline.generators.contract import CHECKS, SPECS, make_synthesizer
+from aigc_pipeline.generators.contract import CHECKS, SPECS, check_independence, make_synthesizer
 from aigc_pipeline.modalities import VectorSpec
 
 FAMILIES = [parse_generator({"kind": each.model_fields["kind"].default}) for each in built_in() if each.model_fields["kind"].default != "weights_file"]  # fmt: skip
@@ -30,6 +34,26 @@ def test_a_broken_family_is_caught(tmp_path):
 
     with pytest.raises(AssertionError, match="distinct seeds gave equal samples"):
         CHECKS[0](Constant(), SPECS[0], tmp_path)
+
+
+def test_a_family_that_keeps_state_is_caught_on_one_thread_too(tmp_path):
+    both_have_drawn, draws = threading.Barrier(2), []
+
+    class Stateful(type(next(family for family in FAMILIES if family.kind == "vae"))):
+        def sample(self, networks, seeds, labels, *, spec, parents=None):
+            draws.append(seeds)
+            with contextlib.suppress(threading.BrokenBarrierError):  # a chunk alone waits in vain
+                both_have_drawn.wait(1)
+            return super().sample(networks, draws[-1], labels, spec=spec, parents=parents)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with pytest.raises(AssertionError, match="changed with its neighbours"):
+            check_independence(Stateful(size="tiny"), SPECS[0], tmp_path)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_every_family_says_when_to_choose_it_and_where_it_comes_from():
