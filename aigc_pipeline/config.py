@@ -216,10 +216,12 @@ def _merge(tree: dict[str, object], update: Mapping[str, object]) -> None:
 
 
 def _explain(problem: Mapping[str, object], tree: Mapping[str, object]) -> str:
-    location: Iterable[object] = problem["loc"]  # type: ignore[assignment] # pydantic: a tuple of str and int
+    location: Sequence[object] = problem["loc"]  # type: ignore[assignment] # pydantic: a tuple of str and int
     path = _written_path(location, tree)
     if problem["type"] == "extra_forbidden":
         return f"{path}: there is no such setting. Known here: {', '.join(_known_at(location)) or 'none'}."
+    if problem["type"] == "missing" and isinstance(location[-1], int):
+        return f"{path}: missing: the list is too short (got {problem.get('input')!r})."
     if problem["type"] == "missing":
         is_source = path == "ingest" or path.startswith("ingest.source")
         remedy = "Give a folder (aigc run DIR) or set it" if is_source else f"Set it with -o {path}=..., or"
@@ -250,7 +252,7 @@ def _written_path(location: Iterable[object], tree: object) -> str:
         names.append(str(part))
         if isinstance(tree, Mapping):
             tree = tree.get(part)
-        elif isinstance(tree, Sequence) and isinstance(part, int):
+        elif isinstance(tree, Sequence) and isinstance(part, int) and part < len(tree):
             tree = tree[part]
     return ".".join(names)
 

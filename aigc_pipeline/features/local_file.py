@@ -50,9 +50,9 @@ class LocalFile(Member):
     input_size: int = Field(ge=1)
     """Side in px that pictures are resized to, bilinear with antialiasing."""
     mean: Triple
-    """Per channel, subtracted from pixels in [0, 1]."""
+    """One each for red, green and blue, subtracted from pixels in [0, 1]."""
     std: PositiveTriple
-    """Per channel, what the difference is divided by."""
+    """One each for red, green and blue: what the difference is divided by."""
     num_features: int = Field(ge=2)
     """Feature dimension of the network."""
     batch_size: int = Field(default=64, ge=1)

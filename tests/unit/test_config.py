@@ -48,6 +48,12 @@ def test_the_resolved_yaml_loads_to_an_equal_config(tmp_path):
         ),
         (["split.symmetries=horizontal"], r"split\.symmetries: Input should be a list, written \[a, b\] \(got 'hor"),
         (["plan.strategy=equalize"], r"plan\.strategy: .* written \{kind: name\} \(got 'equalize'\)"),
+        (
+            [
+                "embed.judge={kind: local_file, path: x, name: x, input_size: 8, num_features: 2, mean: [0.5], std: [1, 1, 1]}"
+            ],
+            r"embed\.judge\.mean\.2: missing: the list is too short \(got \[0\.5\]\)\.",
+        ),
         (["filter.gates=[distinct]"], r"filter\.gates\.0: .* written \{kind: name\} \(got 'distinct'\)"),
         (["train=3"], r"train: Input should be a group of settings.*got 3"),
         (["filter.gates=[{knd: distinct}]"], r"filter\.gates\.0: Input lacks 'kind'.*got {'knd': 'distinct'}"),
