@@ -26,6 +26,12 @@ def with_nan(x):
     return Synthesis(torch.where(torch.arange(len(x))[:, None, None, None] == 3, torch.nan, x))
 
 
+def with_infinities(x):
+    x = x.clone()
+    x[3], x[5] = torch.inf, -torch.inf
+    return Synthesis(x)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -34,6 +40,7 @@ def with_nan(x):
         (lambda x: Synthesis(x.numpy()), "returned a ndarray in a Synthesis"),
         (lambda x: x, r"returned a tensor of shape \[64, 1, 8, 8\], not Synthesis"),
         (with_nan, "returned values that are not finite in 1 of 64 samples"),
+        (with_infinities, "returned values that are not finite in 2 of 64 samples"),
     ],
 )
 def test_samples_that_no_cell_can_hold_are_refused_by_what_they_are(change, said):
@@ -49,3 +56,11 @@ def test_networks_in_training_may_give_what_is_not_finite():
     cells, _ = synthesizer.make(synthesizer.orders({0: 5}, "x", root=0))
 
     assert len(cells) == 5
+
+
+def test_finite_samples_whose_sum_is_not_are_taken():
+    synthesizer = make_synthesizer(make_family(lambda x: Synthesis(torch.full_like(x, 3e38))), SPEC)
+
+    cells, _ = synthesizer.make(synthesizer.orders({0: 5}, "x", root=0))
+
+    assert cells.flatten().unique().to_pylist() == [255]
