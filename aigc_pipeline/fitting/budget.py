@@ -80,12 +80,13 @@ def measure_speed(
         train(copy.deepcopy(dict(synthesizer.networks)), phases, data, settings)
         return steps * family.batch_size
 
-    orders = synthesizer.orders({int(synthesizer.train.labels[0]): CHUNK_SIZE}, "probe", root=seed)
+    num_drawn = CHUNK_SIZE * synthesizer.chunks_at_once
+    orders = synthesizer.orders({int(synthesizer.train.labels[0]): num_drawn}, "probe", root=seed)
 
     def drawn(times: int) -> int:
         for _ in range(times):
             synthesizer.make(orders)
-        return times * CHUNK_SIZE
+        return times * num_drawn
 
     return Speed(_fastest(shown, device), _fastest(drawn, device))
 

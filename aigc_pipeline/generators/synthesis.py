@@ -21,7 +21,7 @@ from aigc_pipeline.generators.base import Generator, Synthesis
 from aigc_pipeline.generators.classic import Classic
 from aigc_pipeline.generators.conditions import Conditions
 from aigc_pipeline.modalities import modality_of
-from aigc_pipeline.training.devices import map_on_threads
+from aigc_pipeline.training.devices import map_on_threads, num_side_by_side
 from aigc_pipeline.training.loop import Networks
 
 CHUNK_SIZE = 64
@@ -88,6 +88,12 @@ class Synthesizer:
             ]
         return orders
 
+    @property
+    def chunks_at_once(self) -> int:
+        """Chunks that are made side by side where there are so many."""
+        is_small = math.prod(self.spec.shape) <= _MAX_VALUES_SIDE_BY_SIDE
+        return num_side_by_side(self.device) if self.generator.samples_side_by_side and is_small else 1
+
     def make(self, orders: Sequence[Order]) -> tuple[pa.Array, list[str | None]]:
         """Return cells and transforms (JSON, for varied samples) in the order of `orders`.
 
@@ -115,8 +121,7 @@ class Synthesizer:
 
     def _made(self, chunks: Sequence[Sequence[Order]]) -> Iterator[tuple[pa.Array, list[str | None]]]:
         """Yield every chunk's cells and transforms, side by side where the family and the samples' size allow it."""
-        is_small = math.prod(self.spec.shape) <= _MAX_VALUES_SIDE_BY_SIDE
-        if self.generator.samples_side_by_side and is_small:
+        if self.chunks_at_once > 1:
             return map_on_threads(self._chunk, chunks, self.device)
         return map(self._chunk, chunks)
 

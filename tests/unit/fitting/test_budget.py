@@ -6,6 +6,7 @@ from aigc_pipeline.fitting.budget import Speed, measure_speed
 from aigc_pipeline.fitting.quality import NUM_FAKES
 from aigc_pipeline.fitting.watching import GRID_SIZE, REPORT_SAMPLES
 from aigc_pipeline.generators.recipe import Recipe
+from aigc_pipeline.generators.synthesis import Synthesizer
 
 
 def test_time_for_looks_is_taken_from_training():
@@ -52,3 +53,20 @@ def test_speed_is_measured_as_one_of_the_gpus_will_train(num_gpus, share, synthe
     (settings,) = trained_by
     assert (settings.total_samples, settings.batch_size, settings.precision) == (3 * share, share, torch.bfloat16)
     assert speed.trained == 3 * 64  # whole batches
+
+
+@pytest.mark.parametrize(("threads", "chunks"), [(1, 1), (3, 3), (8, 4)])
+def test_drawing_is_measured_on_as_many_chunks_as_are_made_at_once(threads, chunks, synthesizer, monkeypatch):
+    before, drawn = torch.get_num_threads(), []
+    make = Synthesizer.make
+    monkeypatch.setattr(Synthesizer, "make", lambda self, orders: drawn.append(len(orders)) or make(self, orders))
+    monkeypatch.setattr(budget, "train", lambda *_: None)
+    monkeypatch.setattr(budget, "_fastest", lambda work, _: work(2))
+    torch.set_num_threads(threads)
+    try:
+        speed = measure_speed(synthesizer, seed=0)
+    finally:
+        torch.set_num_threads(before)
+
+    assert drawn == [64 * chunks] * 2
+    assert speed.drawn == sum(drawn)
