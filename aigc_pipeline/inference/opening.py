@@ -1,6 +1,5 @@
 """Find and open a checkpoint: a train stage's folder, a published version, or a workspace (its newest)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from aigc_pipeline.core.errors import CheckpointError, ConfigError
 from aigc_pipeline.core.samples import SampleSpec
+from aigc_pipeline.core.store import Store
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.generators import Generator, built_in, read_generator
 from aigc_pipeline.generators.base import LatentFamily
@@ -140,21 +140,19 @@ def find_checkpoint(place: Path) -> Path:
     Raises:
         CheckpointError: if there is none.
         PublishError: if a version's lineage cannot be read.
+        WorkspaceError: if the workspace's last record of a training cannot be read.
     """
     if (place / SETTINGS).exists():
         return place
     if (place / LINEAGE_FILE).exists():
-        found = [Lineage.read(place).folder("checkpoint")]
-    else:
-        found = _by_age(list((place / "stages" / "train").glob("*/record.json")))
-    if not found or not (found[-1] / SETTINGS).exists():
+        found = Lineage.read(place).folder("checkpoint")
+    else:  # the last commit may say that an earlier checkpoint still serves: the record knows where that lies
+        last = Store(place, read_only=True).previous("train", Checkpoint)
+        found = place / last.path if last is not None else place
+    if not (found / SETTINGS).exists():
         msg = f"there is no finished training at {place}. Name a workspace, a version in one, or a folder under stages/train."
         raise CheckpointError(msg)
-    return found[-1]
-
-
-def _by_age(records: Sequence[Path]) -> list[Path]:
-    return [file.parent for file in sorted(records, key=lambda file: file.stat().st_mtime)]
+    return found
 
 
 def decode(opened: OpenGenerator, networks: Networks, z: Tensor, labels: Tensor) -> Tensor:

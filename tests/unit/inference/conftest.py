@@ -43,7 +43,7 @@ def write_checkpoint(
     sha256 = save_networks(networks, folder / "generator.safetensors")
     (folder / "generator.json").write_text(json.dumps(dump_generator(family)))
     record = {
-        "fingerprint": "f" * 64, "path": "stages/train/x", "created_by": "train@3", "family": kind,
+        "fingerprint": "f" * 64, "path": f"stages/train/{folder.name}", "created_by": "train@3", "family": kind,
         "spec": spec.model_dump(mode="json"), "classes": CLASSES, "samples_seen": 100, "num_threads": 1,
         "weights_sha256": sha256, "trained_on": 40, "retrained": True,
     }  # fmt: skip
@@ -60,4 +60,6 @@ def opened(folder: Path, **arguments: float) -> OpenGenerator:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    return write_checkpoint(tmp_path / "workspace" / "stages" / "train" / "a")
+    folder = write_checkpoint(tmp_path / "workspace" / "stages" / "train" / "a")
+    (folder.parent / "LATEST").write_text(folder.name)
+    return folder

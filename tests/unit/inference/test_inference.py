@@ -1,5 +1,6 @@
 import io
 import json
+import os
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -36,6 +37,23 @@ def test_a_checkpoint_is_found_in_a_workspace_in_a_version_and_by_its_folder(che
     assert find_checkpoint(checkpoint) == find_checkpoint(workspace) == find_checkpoint(version) == checkpoint
     with pytest.raises(CheckpointError, match="no finished training at"):
         find_checkpoint(tmp_path / "nowhere")
+
+
+def test_a_workspace_whose_last_run_kept_an_earlier_checkpoint_means_that_one(checkpoint, tmp_path):
+    later = checkpoint.with_name("b")
+    later.mkdir()
+    (later / "record.json").write_bytes((checkpoint / "record.json").read_bytes())
+    (later.parent / "LATEST").write_text("b\na")
+
+    assert find_checkpoint(tmp_path / "workspace") == checkpoint
+
+
+def test_the_newest_training_is_the_last_committed_one_whatever_the_clock_said(checkpoint, tmp_path):
+    later = write_checkpoint(checkpoint.with_name("b"))
+    os.utime(later / "record.json", (0, 0))
+    (later.parent / "LATEST").write_text("b\na")
+
+    assert find_checkpoint(tmp_path / "workspace") == later
 
 
 def test_a_damaged_lineage_is_one_sentence(tmp_path):
