@@ -17,6 +17,7 @@ from aigc_pipeline.core.reporting import Scalar
 from aigc_pipeline.core.strict import Settings, digest_of
 from aigc_pipeline.evaluation.effort import expected_effort
 from aigc_pipeline.metrics.command import command_files
+from aigc_pipeline.publishing.versions import point_latest
 from aigc_pipeline.records import (
     CandidateSet,
     Checkpoint,
@@ -65,10 +66,13 @@ def run_pipeline(config: PipelineConfig, *, context: Context, call: Runner | Non
         evaluate, config.evaluate, command_files(config.evaluate.command), done.splits, done.embeddings, done.judge,
         done.candidates, done.scored, done.filtered,
     )  # fmt: skip
-    return run(
+    manifest = run(
         publish, config.publish, done.raw, done.cleaned, done.splits, done.planned, done.checkpoint, done.judge,
         done.candidates, done.filtered, report,
     )  # fmt: skip
+    if manifest.directory is not None:  # a source that went back to what it was finds its old version, not the last one
+        point_latest(context.store.workspace / "versions", context.store.workspace / manifest.directory)
+    return manifest
 
 
 def judge_pipeline(config: PipelineConfig, *, context: Context, call: Runner | None = None) -> "Judged":

@@ -1,7 +1,7 @@
 """Version directories: built aside, claimed by one `os.rename` onto their number, never changed afterwards.
 
 A rename onto an existing, non-empty directory fails, so two writers cannot claim one number and a reader never sees half
-a version. `LATEST.json` is a hint, moved last.
+a version. `LATEST.json` is a hint to the version that the last run ended with, new or found again.
 """
 
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aigc_pipeline.core.errors import PublishError
 from aigc_pipeline.core.samples import content_sha256
-from aigc_pipeline.core.store import sync, write_atomically
+from aigc_pipeline.core.store import sync, translate_os_errors, write_atomically
 
 VERSION_FILE = "version.json"
 _LATEST = "LATEST.json"
@@ -56,8 +56,11 @@ def find_published(versions: Path, fingerprint: str) -> Path | None:
 
 
 def point_latest(versions: Path, version: Path) -> None:
-    """Move the hint."""
-    write_atomically(versions.parent / _LATEST, json.dumps({"version": version.name}).encode())
+    """Move the hint. It keeps the highest number that was given: one of a removed version is not given again."""
+    hint = {"version": version.name, "highest": max(_highest(versions), _number(version))}
+    if hint != _hint(versions):
+        with translate_os_errors(versions.parent):
+            write_atomically(versions.parent / _LATEST, json.dumps(hint).encode())
 
 
 def resolve(path: Path) -> Path:
@@ -102,18 +105,23 @@ def _published(versions: Path) -> list[Path]:
 
 
 def _hinted(versions: Path) -> Path | None:
-    """Return the version that was published last, which may be gone; None where the hint does not tell."""
-    try:
-        hint = json.loads((versions.parent / _LATEST).read_text())
-    except (OSError, ValueError):
-        return None
-    named = versions / str(hint.get("version")) if isinstance(hint, dict) else versions
+    """Return the version that the last run ended with, which may be gone; None where the hint does not tell."""
+    named = versions / str(_hint(versions).get("version"))
     return named if _is_named(named) else None
 
 
+def _hint(versions: Path) -> Mapping[str, object]:
+    try:
+        hint = json.loads((versions.parent / _LATEST).read_text())
+    except (OSError, ValueError):
+        return {}
+    return hint if isinstance(hint, dict) else {}
+
+
 def _highest(versions: Path) -> int:
-    known = [*_published(versions), *filter(None, [_hinted(versions)])]
-    return max(map(_number, known), default=0)
+    known = map(_number, [*_published(versions), *filter(None, [_hinted(versions)])])
+    given = _hint(versions).get("highest")
+    return max([*known, *([given] if isinstance(given, int) else [])], default=0)
 
 
 def _is_named(version: Path) -> bool:

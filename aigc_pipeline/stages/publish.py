@@ -37,7 +37,7 @@ from aigc_pipeline.publishing.manifest import (
 )
 from aigc_pipeline.publishing.report import ReportContent, write_report
 from aigc_pipeline.publishing.rows import real_rows, reference_rows, synthetic_rows
-from aigc_pipeline.publishing.versions import claim, find_published, point_latest, seal, verify
+from aigc_pipeline.publishing.versions import claim, find_published, seal, verify
 from aigc_pipeline.records import (
     CandidateSet,
     Checkpoint,
@@ -82,7 +82,7 @@ def publish(
     filtered: FilteredSet,
     report: EvalReport,
 ) -> Manifest:
-    """Build the version aside, verify it, claim its number, move the hint.
+    """Build the version aside, verify it, claim its number.
 
     Raises:
         PublishError: if the ledger does not add up or a written file does not match its hash.
@@ -106,7 +106,6 @@ def publish(
         seal(built, {"fingerprint": context.fingerprint, **facts})
         verify(built)
         done = claim(built, versions)
-    point_latest(versions, done)
     context.reporter.file("manifest", done / METADATA_FILE)
     context.reporter.file("report", done / REPORT_FILE)
     return context.record(

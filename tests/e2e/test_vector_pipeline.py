@@ -39,6 +39,25 @@ def test_changing_when_to_publish_retrains_nothing(vector_workspace, recording_r
     assert computed == ["publish"]
 
 
+def test_a_run_that_finds_an_earlier_version_again_makes_it_the_latest(vector_workspace):
+    other = run(fast_config("mixture", "publish.when=unless_harmful"), vector_workspace)
+    assert resolve(vector_workspace).name == other.version
+
+    again = run(fast_config("mixture"), vector_workspace)
+
+    assert again.version == "v0001"
+    assert resolve(vector_workspace).name == "v0001"
+
+
+def test_the_ledger_says_why_accepted_samples_are_not_published_where_none_is(vector_workspace):
+    manifest = run(fast_config("mixture", "publish.when=helps"), vector_workspace)
+    ledger = pq.read_table(vector_workspace / "versions" / str(manifest.version) / "ledger.parquet").to_pandas()
+    run(fast_config("mixture"), vector_workspace)
+
+    assert manifest.num_synthetic == 0
+    assert set(ledger.loc[ledger["state"] == "accepted", "detail"]) == {manifest.reason}
+
+
 def test_every_published_file_has_the_listed_hash(vector_workspace):
     verify(resolve(vector_workspace))
 

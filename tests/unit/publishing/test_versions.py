@@ -84,6 +84,17 @@ def test_the_number_of_a_removed_version_is_not_given_again(tmp_path):
     assert claim(build(tmp_path / "two"), tmp_path / "versions").name == "v0002"
 
 
+def test_the_number_of_a_removed_version_is_not_given_again_after_an_earlier_one_became_the_latest(tmp_path):
+    first = claim(build(tmp_path / "one"), tmp_path / "versions")
+    second = claim(build(tmp_path / "two"), tmp_path / "versions")
+    for version in (second, first):
+        point_latest(tmp_path / "versions", version)
+    shutil.rmtree(second)
+
+    assert resolve(tmp_path) == first
+    assert claim(build(tmp_path / "three"), tmp_path / "versions").name == "v0003"
+
+
 def test_a_manifest_whose_version_was_removed_does_not_answer(tmp_path):
     store = Store(tmp_path)
     manifest = Manifest(
@@ -108,7 +119,7 @@ def test_a_folder_without_its_version_file_is_no_version(tmp_path, name):
     assert resolve(tmp_path) == first
 
 
-@pytest.mark.parametrize("hint", ["", "[1]", '{"version": ""}', '{"version": "vacation"}'])
+@pytest.mark.parametrize("hint", ["", "[1]", '{"version": ""}', '{"version": "vacation"}', '{"highest": "v2"}'])
 def test_a_damaged_hint_leads_to_the_highest_number(tmp_path, hint):
     claim(build(tmp_path / "one"), tmp_path / "versions").rename(tmp_path / "versions" / "v9999")
     last = claim(build(tmp_path / "two"), tmp_path / "versions")
