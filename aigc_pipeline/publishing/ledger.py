@@ -10,7 +10,6 @@ from aigc_pipeline.core.samples import ROLES
 from aigc_pipeline.core.tables import LEDGER, build_table
 from aigc_pipeline.data.shards import read_table
 
-_NOT_CHOSEN = "good, but not published: the mix, dose or classes that were chosen leave it out"
 _DETAILS = {
     "duplicate": "identical content was listed before",
     "label_conflict": "identical content is listed under another class",
@@ -27,12 +26,14 @@ def build_ledger(
     filtered: pa.Table,
     *,
     num_listed: int,
-    published: frozenset[str] | None = None,
+    published: frozenset[str],
+    withheld: str,
 ) -> pa.Table:
     """Join what ingest, clean, split and filter have put on record.
 
     Args:
-        published: ids of the synthetic rows of this version; None where none are published.
+        published: ids of the synthetic rows of this version.
+        withheld: why an accepted candidate is not among them.
 
     Raises:
         PublishError: if a file or a candidate is missing or counted twice.
@@ -42,7 +43,7 @@ def build_ledger(
         _refused(read_table(cleaned / "ledger.arrow"), "clean"),
         _refused(read_table(split / "ledger.arrow"), "split"),
         *(_kept(read_table(split / f"{role}.arrow"), role, _class_names(cleaned)) for role in ROLES),
-        _candidates(filtered, published),
+        _candidates(filtered, published, withheld),
     ]
     ledger = pa.concat_tables(parts)
     num_inputs = sum(len(part) for part in parts[:-1])
@@ -93,10 +94,10 @@ def _inputs(table: pa.Table, state: str, stage: str | None, **extra: object) -> 
     )
 
 
-def _candidates(table: pa.Table, published: frozenset[str] | None) -> pa.Table:
+def _candidates(table: pa.Table, published: frozenset[str], withheld: str) -> pa.Table:
     accepted = table["accepted"].to_pylist()
     details = [
-        _NOT_CHOSEN if each and published is not None and sample_id not in published else None
+        withheld if each and sample_id not in published else None
         for each, sample_id in zip(accepted, table["sample_id"].to_pylist(), strict=True)
     ]
     return build_table(

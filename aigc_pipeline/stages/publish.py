@@ -53,8 +53,9 @@ from aigc_pipeline.records import (
     Verdict,
 )
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 REPORT_FILE = "report.html"
+_NOT_CHOSEN = "good, but not published: the mix, dose or classes that were chosen leave it out"
 
 
 class PublishConfig(Settings):
@@ -145,7 +146,7 @@ def _write_tables(context: Context, config: PublishConfig, run: _Run, decision: 
     if config.real == "reference":
         references = [reference_rows(rows, role, classes) for role, rows in stored.items() if len(rows)]
         write_parquet(built / REFERENCES_FILE, pa.concat_tables(references), classes)
-    published = None
+    published: frozenset[str] = frozenset()
     if decision.writes_synthetic:
         rows = _taken(table, run.report.choice, classes)
         accepted = table.take(pa.array(rows))
@@ -160,7 +161,10 @@ def _write_tables(context: Context, config: PublishConfig, run: _Run, decision: 
     write_parquet(built / METADATA_FILE, pa.concat_tables(parts, promote_options="default"), classes)
     write_parquet(built / CANDIDATES_FILE, conform(CANDIDATES, table), classes)
     ingested, cleaned, split = (context.files_of(record) for record in (run.raw, run.cleaned, splits))
-    ledger = build_ledger(ingested, cleaned, split, table, num_listed=run.raw.num_listed, published=published)
+    ledger = build_ledger(
+        ingested, cleaned, split, table, num_listed=run.raw.num_listed, published=published,
+        withheld=_NOT_CHOSEN if decision.writes_synthetic else decision.reason,
+    )  # fmt: skip
     write_parquet(built / LEDGER_FILE, ledger, classes)
 
 
