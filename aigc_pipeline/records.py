@@ -165,6 +165,10 @@ class Checkpoint(Record):
     retrained: bool
     """False where an earlier checkpoint still serves because the dataset has hardly changed."""
 
+    def is_complete(self, workspace: Path) -> bool:
+        """Tell whether the folder that holds the weights is still there; it may be an earlier run's."""
+        return (workspace / self.path).is_dir()
+
 
 class TradePoint(BaseModel):
     """What a budget buys and costs, measured on the pilot at equal numbers, in the filter's own encoder."""

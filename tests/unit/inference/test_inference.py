@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,11 +12,13 @@ from safetensors.torch import save_file
 
 from aigc_pipeline.core.errors import CheckpointError, ConfigError, PublishError
 from aigc_pipeline.core.reporting import LogReporter
+from aigc_pipeline.core.store import Store
 from aigc_pipeline.inference.compression import VARIANTS, compress, load_variant, pack, unpack
 from aigc_pipeline.inference.exporting import export
 from aigc_pipeline.inference.interpolation import interpolate, slerp
 from aigc_pipeline.inference.opening import find_checkpoint
 from aigc_pipeline.inference.synthesis import synthesize
+from aigc_pipeline.records import Checkpoint
 from tests.unit.inference.conftest import TOLD_NOTHING, TOLD_SITES, VECTOR, opened, write_checkpoint
 
 
@@ -46,6 +49,18 @@ def test_a_workspace_whose_last_run_kept_an_earlier_checkpoint_means_that_one(ch
     (later.parent / "LATEST").write_text("b\na")
 
     assert find_checkpoint(tmp_path / "workspace") == checkpoint
+
+
+def test_a_record_of_an_earlier_checkpoint_does_not_answer_once_that_is_removed(checkpoint, tmp_path):
+    store = Store(tmp_path / "workspace")
+    later = store.directory("train", "b")
+    later.mkdir()
+    (later / "record.json").write_bytes((checkpoint / "record.json").read_bytes())
+    assert store.find("train", "b", Checkpoint) is not None
+
+    shutil.rmtree(checkpoint)
+
+    assert store.find("train", "b", Checkpoint) is None
 
 
 def test_the_newest_training_is_the_last_committed_one_whatever_the_clock_said(checkpoint, tmp_path):
