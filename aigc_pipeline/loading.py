@@ -30,6 +30,7 @@ def open_encoder(context: Context, splits: DatasetSplits, embeddings: Embeddings
 
     Raises:
         ConfigError: if its weights lie in a local file that is gone or has changed.
+        WorkspaceError: if the weights in the workspace are gone or have changed.
     """
     folder = context.files_of(embeddings)
     try:
@@ -40,6 +41,7 @@ def open_encoder(context: Context, splits: DatasetSplits, embeddings: Embeddings
     return load_fitted(
         settings,
         folder / f"{name}.safetensors",
+        sha256={"encoder": embeddings.encoder_sha256, "judge": embeddings.judge_encoder_sha256}[name],
         spec=splits.spec,
         num_classes=len(splits.classes),
         num_train=embeddings.trained_on,

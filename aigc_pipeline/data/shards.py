@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aigc_pipeline.core.errors import WorkspaceError
 from aigc_pipeline.core.store import sync
 
 
@@ -47,9 +48,17 @@ def write_table(file: Path, table: pa.Table) -> None:
 
 
 def read_table(file: Path) -> pa.Table:
-    """Memory-map an IPC file; columns are read when touched."""
-    with pa.memory_map(str(file), "r") as source:
-        return pa.ipc.open_file(source).read_all()
+    """Memory-map an IPC file; columns are read when touched.
+
+    Raises:
+        WorkspaceError: if the file is gone or cut off; says which folder to remove.
+    """
+    try:
+        with pa.memory_map(str(file), "r") as source:
+            return pa.ipc.open_file(source).read_all()
+    except (OSError, pa.ArrowInvalid) as err:
+        msg = f"cannot read {file}: {err}. Remove its folder {file.parent} and run again: the stage is then computed anew."
+        raise WorkspaceError(msg) from err
 
 
 def read_shards(directory: Path, stem: str) -> pa.Table:

@@ -14,6 +14,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from aigc_pipeline.core.errors import WorkspaceError
 from aigc_pipeline.core.samples import SampleSpec, content_sha256
 from aigc_pipeline.core.store import write_atomically
 from aigc_pipeline.data.loader import LabelledCells
@@ -143,16 +144,33 @@ def finish(
 
 
 def load_fitted(
-    encoder: Encoder, file: Path, *, spec: SampleSpec, num_classes: int, num_train: int, device: torch.device
+    encoder: Encoder,
+    file: Path,
+    *,
+    sha256: str,
+    spec: SampleSpec,
+    num_classes: int,
+    num_train: int,
+    device: torch.device,
 ) -> FittedEncoder:
-    """Read a fitted encoder back from the settings that built it and its weights."""
-    content = file.read_bytes()
+    """Read a fitted encoder back from the settings that built it and its weights.
+
+    Raises:
+        WorkspaceError: if the weights are gone, or their hash is not `sha256`; says which folder to remove.
+    """
+    remedy = f"Remove its folder {file.parent} and run again: the stage is then computed anew."
+    try:
+        content = file.read_bytes()
+    except OSError as err:
+        msg = f"cannot read the encoder's weights {file}: {err.strerror}. {remedy}"
+        raise WorkspaceError(msg) from err
+    if (found := content_sha256(content)) != sha256:
+        msg = f"{file} has sha256 {found}, not {sha256} as recorded. {remedy}"
+        raise WorkspaceError(msg)
     network = encoder.build(spec, num_classes, num_train, seed=0)
     network.load_state_dict(load_tensors(content))
     network.to(device).eval().requires_grad_(False)
-    return FittedEncoder(
-        encoder.feature_space, network, spec, not isinstance(network.head, nn.Identity), content_sha256(content)
-    )
+    return FittedEncoder(encoder.feature_space, network, spec, not isinstance(network.head, nn.Identity), sha256)
 
 
 def weights_of(network: nn.Module) -> bytes:

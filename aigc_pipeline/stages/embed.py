@@ -121,17 +121,21 @@ def _load_both(
     context.reporter.note(
         f"the training role has hardly changed ({previous.trained_on} to {num_train}): the last encoder still serves."
     )
-    both = ((encoder_settings, folder / "encoder.safetensors"), (config.judge, folder / "judge.safetensors"))
+    both = (
+        (encoder_settings, folder / "encoder.safetensors", previous.encoder_sha256),
+        (config.judge, folder / "judge.safetensors", previous.judge_encoder_sha256),
+    )
     first, second = (
         load_fitted(
             settings,
             file,
+            sha256=sha256,
             spec=splits.spec,
             num_classes=len(splits.classes),
             num_train=previous.trained_on,
             device=device,
         )
-        for settings, file in both
+        for settings, file, sha256 in both
     )
     return first, second
 

@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.core.errors import ConfigError, WorkspaceError
 from aigc_pipeline.core.samples import content_sha256
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.data.shards import cells_from_numpy
@@ -96,11 +96,26 @@ def test_a_saved_encoder_opens_again_from_its_settings_and_its_file(files, kind,
     first.save(tmp_path / "encoder.safetensors")
     again = TypeAdapter(AnyEncoder).validate_json(settings(files[kind]).model_dump_json())
     second = load_fitted(
-        again, tmp_path / "encoder.safetensors", spec=spec, num_classes=1, num_train=20, device=CPU
+        again, tmp_path / "encoder.safetensors", sha256=first.sha256, spec=spec, num_classes=1, num_train=20, device=CPU
     )  # fmt: skip
 
     assert (second.encode(cells.cells) == first.encode(cells.cells)).all()
     assert (second.kind, second.has_head, second.sha256) == ("tiny", False, first.sha256)
+
+
+def test_weights_that_are_not_those_on_record_are_refused_with_the_folder_to_remove(files, tmp_path):
+    _, cells, spec = pictures(1)
+    file = tmp_path / "encoder.safetensors"
+    encoder = fitted(settings(files["TorchScript"]), cells, spec)
+    encoder.save(file)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+    with pytest.raises(WorkspaceError, match=rf"sha256 .* as recorded\. Remove its folder {tmp_path}"):
+        load_fitted(
+            settings(files["TorchScript"]), file, sha256=encoder.sha256, spec=spec, num_classes=1, num_train=20, device=CPU
+        )  # fmt: skip
 
 
 def test_two_networks_of_one_shape_differ_in_digest(files, tmp_path):
