@@ -88,6 +88,8 @@ class ClassFolder(Member):
             names = ", ".join(f"'{folder.class_name}'" for folder in folders[:5])
             msg = f"the class folders of {root} ({names}) hold no file. Put the pictures of each class into its folder."
             raise SourceError(msg)
+        if empty := sorted({folder.class_name for folder in folders} - {file.class_name for file in files}):
+            warnings.append(f"the class folders {', '.join(map(repr, empty))} of {root} hold no file and are left out")
         return sorted(_with_attributes(files, folders, root, warnings), key=lambda file: (file.class_name, file.uri))
 
 

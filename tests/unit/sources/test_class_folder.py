@@ -86,6 +86,16 @@ def test_loose_file_beside_class_folders_is_left_out_with_a_warning(
     assert caplog.text.count("1 files beside the class folders") == 1
 
 
+def test_class_folder_without_a_file_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path, "cat/a.png")
+    (tmp_path / "dog").mkdir()
+
+    assert ClassFolder(path=tmp_path).listing().num_listed == 1
+    assert "the class folders 'dog' of" in caplog.text
+
+
 def test_symlinks_are_listed_with_a_problem_and_not_followed(tmp_path: Path) -> None:
     put(tmp_path, "data/cat/a.png", "elsewhere/secret.png")
     (tmp_path / "data/cat/link.png").symlink_to(tmp_path / "elsewhere/secret.png")
