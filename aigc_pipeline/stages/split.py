@@ -71,6 +71,9 @@ class SplitConfig(Settings):
 def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: CleanDataset) -> DatasetSplits:
     """Assign roles and write one cell file per role.
 
+    The record's fingerprint is that of the roles' content in its order: a file that was refused, or got another name, trains
+    nothing anew and asks the test role no new question.
+
     Writes `<role>.arrow` (sample_id, uri, sha256, attributes, label, cell), `assignments.arrow` and `ledger.arrow`.
 
     Raises:
@@ -90,10 +93,12 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
     facts = table.drop_columns(["content"]).take(kept["row"])
     spec = _spec(context, config, cleaned, _take(facts, roles, "train"))
     labels = np.array([cleaned.classes.index(name) for name in kept["class_name"].to_pylist()], np.int64)
+    content: list[object] = [STAGE_VERSION, spec.model_dump(mode="json"), cleaned.classes]
     for role in ROLES:
         part = _take(kept, roles, role).select(["sample_id", "uri", "sha256", "attributes"])
         index = np.array([i for i, each in enumerate(roles) if each == role], np.int64)
         cells = decode_rows(table["content"], rows[index], spec)
+        content += [role, part["sample_id"].to_pylist(), part["attributes"].to_pylist(), labels[index].tolist()]
         write_table(
             context.out / f"{role}.arrow",
             part.append_column("label", pa.array(labels[index])).append_column("cell", cells),
@@ -107,6 +112,7 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
     test_ids = sorted(_take(kept, roles, "test")["sample_id"].to_pylist())
     return context.record(
         DatasetSplits,
+        fingerprint=digest_of(content),
         spec=spec,
         classes=cleaned.classes,
         class_counts=counts,

@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from aigc_pipeline.config import load_config
+from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import DataError, SourceError
 from aigc_pipeline.core.samples import ROLES
 from aigc_pipeline.data.shards import read_shards, read_table
 from aigc_pipeline.modalities.image import ImageModality
+from aigc_pipeline.pipeline import StageCaller
 from aigc_pipeline.stages.clean import CleanConfig, clean
 from aigc_pipeline.stages.ingest import ingest, list_source
 from aigc_pipeline.stages.split import SplitConfig, split
@@ -158,6 +160,27 @@ def test_a_copied_source_is_the_same_dataset_and_a_changed_label_is_not(folder, 
 
     assert copied.fingerprint == first.fingerprint
     assert relabelled.fingerprint != first.fingerprint
+
+
+def test_a_split_is_new_where_a_role_holds_other_samples_and_not_where_files_were_renamed_or_refused(folder, store):
+    first = split_of(folder, store)
+
+    (folder / "cat" / "0.png").rename(folder / "cat" / "00.png")
+    (folder / "cat" / "empty.png").write_bytes(b"")
+    (folder / "dog" / "again.png").write_bytes(png(10))
+    renamed = split_of(folder, store)
+    (folder / "dog" / "9.png").write_bytes(png(99))
+
+    assert renamed.path != first.path
+    assert renamed.fingerprint == first.fingerprint
+    assert split_of(folder, store).fingerprint != first.fingerprint
+
+
+def split_of(folder, store):
+    config = load_config(source=folder)
+    run = StageCaller.of(config, Context(store, config.seed), None)
+    raw = run(ingest, config.ingest, list_source(config.ingest))
+    return run(split, config.split, raw, run(clean, config.clean, raw))
 
 
 def test_a_source_without_a_usable_sample_is_refused_whatever_share_is_allowed(folder, context):
