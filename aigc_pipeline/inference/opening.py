@@ -145,7 +145,10 @@ def find_checkpoint(place: Path) -> Path:
     if (place / SETTINGS).exists():
         return place
     if (place / LINEAGE_FILE).exists():
-        found = Lineage.read(place).folder("checkpoint")
+        lineage = Lineage.read(place)
+        found = lineage.folder("checkpoint")
+        if not found.is_dir():
+            raise CheckpointError(lineage.gone("train"))
     else:  # the last commit may say that an earlier checkpoint still serves: the record knows where that lies
         last = Store(place, read_only=True).previous("train", Checkpoint)
         found = place / last.path if last is not None else place

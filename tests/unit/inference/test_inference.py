@@ -40,6 +40,9 @@ def test_a_checkpoint_is_found_in_a_workspace_in_a_version_and_by_its_folder(che
     assert find_checkpoint(checkpoint) == find_checkpoint(workspace) == find_checkpoint(version) == checkpoint
     with pytest.raises(CheckpointError, match="no finished training at"):
         find_checkpoint(tmp_path / "nowhere")
+    shutil.rmtree(checkpoint)
+    with pytest.raises(CheckpointError, match="no longer has the files of stage 'train'"):
+        find_checkpoint(version)
 
 
 def test_a_workspace_whose_last_run_kept_an_earlier_checkpoint_means_that_one(checkpoint, tmp_path):
