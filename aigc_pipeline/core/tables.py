@@ -30,7 +30,11 @@ _IDENTITY = (
         pa.string(),
         "Real: first 32 hex digits of the content's sha256. Synthetic: hash of checkpoint, class, seed and parents.",
     ),
-    Column("label", pa.int64(), "Class index; `class_name` in the order of the file's `huggingface` metadata."),
+    Column(
+        "label",
+        pa.int64(),
+        "Class index; `class_name` in the order of the file's `huggingface` metadata. A version with other classes numbers anew.",
+    ),
     Column("class_name", pa.string(), "Class name."),
     Column("origin", pa.string(), "`real`, `classic` (a varied real sample) or `generated`."),
 )

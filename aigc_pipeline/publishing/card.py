@@ -62,7 +62,8 @@ def card(content: ReportContent, table: pa.Table) -> str:
         "## Rows\n\n" + _counts(content, table),
         "## Load it\n\n"
         f"```python\n{snippet}```\n\n"
-        'With `datasets`: `load_dataset("imagefolder", data_dir="<this directory>")` gives the rows of `metadata.parquet` with pictures decoded.'
+        'With `datasets`: `load_dataset("imagefolder", data_dir="<this directory>")` gives the rows of `metadata.parquet` with pictures '
+        "decoded, all in one split that it calls `train`, test rows too: filter by the columns `split` and `recommended`."
         if _has_files(table)
         else f"## Load it\n\n```python\n{snippet}```",
         f"## What the columns mean\n\n{_COLUMNS}",

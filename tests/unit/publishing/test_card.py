@@ -106,6 +106,7 @@ def test_datasets_loads_the_same_rows_beside_the_card(
         loaded = datasets.load_dataset(str(version), cache_dir=cache)
 
     assert list(loaded) == ["train"]
+    assert "all in one split that it calls `train`, test rows too" in (version / "README.md").read_text()
     assert loaded["train"].num_rows == 8
     assert loaded["train"].features["label"].names == list(_CLASSES)
     assert loaded["train"][0]["image"].size == (8, 8)
