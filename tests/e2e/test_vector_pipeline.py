@@ -236,8 +236,6 @@ def test_the_trainings_that_a_plan_names_are_those_that_an_evaluation_takes(
 
     [expected] = recording_reporter.tables["evaluation to expect"]
     curve = len(config.evaluate.learning_shares) * config.evaluate.num_seeds
-    num_curves = (
-        1 + MAX_CLASS_CURVES
-    )  # where accuracy rose, overall or in a class as well; the mixture has more classes
+    num_curves = 1 + MAX_CLASS_CURVES  # where accuracy rose, overall or in a class as well; the mixture has three
     assert expected["trainings at most"] - len(trainings) in [curve * left for left in range(num_curves + 1)]
     assert expected["minutes at most"] > 0
