@@ -17,7 +17,7 @@ help:  ## list the targets
 
 venv: .venv/.installed-dev  ## create .venv with everything that development needs
 
-demo: .venv/.installed  ## augment scikit-learn's handwritten digits through the Prefect flow (about 4 minutes)
+demo: .venv/.installed  ## augment scikit-learn's handwritten digits through the Prefect flow (about 3 minutes)
 	$(BIN)/python -m flows.augment digits --preset demo --workspace $(WORKSPACE)
 
 test: .venv/.installed-dev  ## run the tests (without the slow ones)
