@@ -112,7 +112,7 @@ class Question:
                 for seed in range(num_seeds)
             ]
             predicted = trials.predict(
-                [Trial(arm, pool.take(rows), None, test, f"cas-{seed}", 0) for seed, rows in enumerate(drawn)]
+                [Trial(arm, pool, None, test, f"cas-{seed}", 0, rows) for seed, rows in enumerate(drawn)]
             )
             scores = scores_of(np.stack(predicted), test.labels, classes)
             estimates[f"cas/{name}"] = Estimate(value=scores["balanced_accuracy"], n=len(test))
@@ -193,17 +193,12 @@ class Question:
         trials = self._trials("learning curve", num_seeds * len(shares) * (1 + len(risen)), real)
 
         def curve(classes: Sequence[int] | None) -> dict[float, NDArray[np.bool_]]:
-            predicted = iter(
-                trials.predict(
-                    [
-                        Trial(
-                            baseline, real.take(thinned_rows(real.labels, share, s, classes)), None, test, "uplift", s
-                        )
-                        for share in shares
-                        for s in range(num_seeds)
-                    ]
-                )
-            )
+            points = [
+                Trial(baseline, real, None, test, "uplift", s, thinned_rows(real.labels, share, s, classes))
+                for share in shares
+                for s in range(num_seeds)
+            ]
+            predicted = iter(trials.predict(points))
             hits = {share: np.stack([next(predicted) for _ in range(num_seeds)]) == test.labels for share in shares}
             return {1.0: without} | hits
 

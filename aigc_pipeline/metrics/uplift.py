@@ -60,6 +60,8 @@ class Trial:
     purpose: str
     number: int
     """Of the training among those of its purpose: with the purpose, its seed."""
+    rows: NDArray[np.int64] | None = None
+    """Rows of `real` to train on, taken out when the training starts: many trials wait for their turn. None: all."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Trials:
 
         network = fit_downstream(
             trial.arm,
-            trial.real,
+            trial.real if trial.rows is None else trial.real.take(trial.rows),
             trial.pool.rows if trial.pool else None,
             spec=self.spec,
             num_classes=self.num_classes,
