@@ -107,9 +107,8 @@ class ImageModality:
     def from_tensor(self, x: Float[Tensor, "n c h w"], spec: ImageSpec) -> pa.Array:
         """Clamp to [-1, 1] and round to the nearest of 256 steps."""
         values = x.detach().float()
-        steps = (
-            torch.add(values.new_full((), 128.0), values, alpha=127.5).clamp_(0, 255).to(torch.uint8)
-        )  # cuts fractions
+        half_up = values.new_full((), 128.0)  # 127.5 and the half that makes cutting the fraction off a rounding
+        steps = torch.add(half_up, values, alpha=127.5).clamp_(0, 255).to(torch.uint8)
         return cells_from_numpy(steps.movedim(1, -1).cpu().numpy().reshape(-1, *spec.cell_shape))
 
     def views(self, cells: pa.Array, spec: ImageSpec) -> list[FloatArray]:
