@@ -45,7 +45,7 @@ class Signs:
 def read_signs(cells: pa.Array, encoder: FittedEncoder, reference: TrainReference) -> Signs:
     """Read the signs of stored cells against the training split."""
     features, logits = encoder.encode_with_logits(cells) if encoder.has_head else (encoder.encode(cells), None)
-    distance, row = nearest_over_views(view_blocks(cells, encoder.spec), reference.view)
+    distance, row = nearest_over_views(view_blocks(cells, encoder.spec), reference.prepared_view)
     return Signs(
         angle=nearest(unit_length(features), unit_length(reference.features), 1)[0][:, 0],
         train_distance=distance,

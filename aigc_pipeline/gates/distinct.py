@@ -26,7 +26,9 @@ class Distinct(Member):
         distance = show(row["nearest_earlier_distance"])
         if distance == show(None):
             return f"its nearest_earlier_distance is {distance}: it is the first candidate of its class, and passes"
-        return (
-            f"nearest_earlier_distance {distance} must be over "
-            f"{show(row['distinct_threshold'])}, the nearest that training samples come to one another"
+        meaning = (
+            "under which nobody sees a difference: varied real samples are near each other on purpose"
+            if row["origin"] == "classic"
+            else "the nearest that training samples come to one another"
         )
+        return f"nearest_earlier_distance {distance} must be over {show(row['distinct_threshold'])}, {meaning}"

@@ -20,7 +20,7 @@ class InDistribution(Member):
     """Smallest `ood_p` that passes."""
 
     def judge(self, table: pa.Table) -> Mask:
-        """Read `ood_p`; where it is null (no hold-out) every row passes."""
+        """Read `ood_p`; where it is null (the scorer says when) every row passes."""
         p = table["ood_p"].to_numpy()
         return np.asarray(np.isnan(p) | (p >= self.min_p))
 

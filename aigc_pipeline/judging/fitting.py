@@ -12,6 +12,7 @@ from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.data.loader import LabelledCells, concatenate
 from aigc_pipeline.features.neighbours import nearest_over_views
+from aigc_pipeline.features.search import Reference
 from aigc_pipeline.features.views import view_blocks
 from aigc_pipeline.gates import FilterPolicy, Gate, RejectionSampling
 from aigc_pipeline.generators.synthesis import Synthesizer
@@ -41,7 +42,7 @@ from aigc_pipeline.scorers.in_distribution import outlyingness
 
 _MIN_SURVIVORS = 20
 COPY_FLOOR_TOLERANCES = 8.0
-_DISTINCT_FLOOR_TOLERANCES = 2.0
+_REPEAT_TOLERANCES = 2.0
 _MAX_SPACING_ROWS = 4_000
 FloatArray = NDArray[np.float32]
 
@@ -66,12 +67,12 @@ class Fitting:
         modality, spec = modality_of(self.splits.spec), self.splits.spec
         holdout = concatenate(calibration, selection) if len(selection) else calibration
         train, reference = self.synthesizer.train, self.bench.reference
-        distance, _ = nearest_over_views(view_blocks(holdout.cells, spec), reference.view)
+        distance, _ = nearest_over_views(view_blocks(holdout.cells, spec), reference.prepared_view)
         outlying = np.zeros(0, np.float32)
         if len(holdout):
             outlying = outlyingness(self.bench.encoder.encode(holdout.cells), reference.features)
-        copy_floor = COPY_FLOOR_TOLERANCES * modality.tolerance
-        neighbour = spacing(train.cells, reference.view, spec, seed=self.context.seed_for("spacing"))
+        copy_floor, repeat = COPY_FLOOR_TOLERANCES * modality.tolerance, _REPEAT_TOLERANCES * modality.tolerance
+        neighbour = spacing(train.cells, reference.prepared_view, spec, seed=self.context.seed_for("spacing"))
         num_classes = len(self.splits.classes)
         return JudgeState(
             critic_weights=np.zeros(0),
@@ -97,9 +98,8 @@ class Fitting:
             holdout_distances=np.sort(distance).astype(np.float64),
             holdout_outlyingness=np.sort(outlying).astype(np.float64),
             copy_threshold=max(quantile(distance, self.config.copy_quantile), copy_floor),
-            distinct_threshold=max(
-                quantile(neighbour, self.config.copy_quantile), _DISTINCT_FLOOR_TOLERANCES * modality.tolerance
-            ),
+            distinct_threshold=max(quantile(neighbour, self.config.copy_quantile), repeat),
+            repeat_threshold=repeat,
             class_have=np.array(self.splits.class_counts["train"], np.int64),
         )
 
@@ -234,14 +234,14 @@ class Fitting:
         return fit_temperature(self.bench.encoder.encode_with_logits(calibration.cells)[1], calibration.labels)
 
 
-def spacing(cells: pa.Array, view: FloatArray, spec: SampleSpec, *, seed: int) -> FloatArray:
+def spacing(cells: pa.Array, view: Reference, spec: SampleSpec, *, seed: int) -> FloatArray:
     """Return how near training samples come to one another: of each, or of 4,000 drawn, the distance to its nearest other.
 
     All against all is quadratic, an hour for 41,000 pictures; a quantile needs no more than a draw.
 
     Args:
         cells: all training samples.
-        view: their first view, `[n, d]`.
+        view: their first view.
     """
     rows = np.arange(len(cells), dtype=np.int64)
     if len(cells) < 2:

@@ -1,6 +1,6 @@
 """What a modality is: the one place that looks inside a cell. Everything else sees specs, cells, features, columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
@@ -67,8 +67,8 @@ class Modality(Protocol[S]):
         """Turn network output into cells: what will be stored, and therefore what is scored."""
         ...
 
-    def views(self, cells: pa.Array, spec: S) -> list[FloatArray]:
-        """Return `[n, d]` arrays: the samples as they are (what no shift would lose of them), then harmless shifts.
+    def views(self, cells: pa.Array, spec: S) -> Iterator[FloatArray]:
+        """Yield `[n, d]` arrays: the samples as they are (what no shift would lose of them), then harmless shifts.
 
         The smallest root-mean-square difference over views IS the near-copy distance, in the units of `tolerance`.
         """

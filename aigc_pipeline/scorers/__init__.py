@@ -12,7 +12,7 @@ from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.core.seeding import coin
 from aigc_pipeline.features import FittedEncoder
 from aigc_pipeline.features.neighbours import nearest_earlier, nearest_over_views
-from aigc_pipeline.features.views import view_blocks
+from aigc_pipeline.features.views import first_view, view_blocks
 from aigc_pipeline.scorers.base import FloatArray, JudgeState, Scorer, ScoringBatch, TrainReference
 from aigc_pipeline.scorers.critic import Critic
 from aigc_pipeline.scorers.discriminator import Discriminator
@@ -52,7 +52,7 @@ class Bench:
             nearest_train=cache(
                 lambda: nearest_over_views(
                     view_blocks(cells, self.encoder.spec),
-                    self.reference.view,
+                    self.reference.prepared_view,
                     exclude=self.reference.excluded(parents),
                 )
             ),
@@ -84,11 +84,10 @@ def add_set_columns(table: pa.Table, cells: pa.Array, spec: SampleSpec, state: J
     distance = np.full(len(table), np.inf, np.float32)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        distance[rows] = nearest_earlier(view_blocks(cells.take(pa.array(rows)), spec))
-    return (
-        table.append_column("nearest_earlier_distance", pa.array(distance, mask=np.isinf(distance)))
-        .append_column("distinct_threshold", pa.array(np.full(len(table), state.distinct_threshold, np.float32)))
-        .append_column("class_have", pa.array(state.class_have[labels]))
+        own = cells.take(pa.array(rows))
+        distance[rows] = nearest_earlier(view_blocks(own, spec), first_view(own, spec))
+    return table.append_column("nearest_earlier_distance", pa.array(distance, mask=np.isinf(distance))).append_column(
+        "class_have", pa.array(state.class_have[labels])
     )
 
 

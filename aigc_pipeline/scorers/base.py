@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 from zipfile import BadZipFile
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from aigc_pipeline.core.errors import WorkspaceError
 from aigc_pipeline.core.samples import content_sha256
+from aigc_pipeline.features.search import Reference
 
 FloatArray = NDArray[np.float32]
 _ANEW = "Remove the folder {folder} and run `aigc run` again with the same settings: the judge is then fitted anew."
@@ -78,6 +80,9 @@ class JudgeState:
     """Sorted distances of hold-out reals to their k-th training neighbour in the encoder."""
     copy_threshold: float
     distinct_threshold: float
+    """How near training samples come to one another."""
+    repeat_threshold: float
+    """So near, nobody sees a difference."""
     class_have: NDArray[np.int64]
 
     def save(self, file: Path) -> str:
@@ -124,6 +129,11 @@ class TrainReference:
     features: FloatArray
     """In the encoder, `[n, d]`."""
     judge_features: FloatArray
+
+    @cached_property
+    def prepared_view(self) -> Reference:
+        """`view`, ready to be searched again and again."""
+        return Reference.of(self.view)
 
     def excluded(self, parents: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Return the rows that samples with these parents must not be matched with; None where that excludes nothing."""

@@ -9,18 +9,22 @@ from aigc_pipeline.scorers.base import Columns, JudgeState, ScoringBatch, TrainR
 
 
 class NearestTrain:
-    """Adds distance, its quantile among hold-out reals, neighbour and threshold. A declared parent is left out."""
+    """Adds distance, its quantile among hold-out reals, neighbour and thresholds. A declared parent is left out.
+
+    Varied real samples of a parent are near each other on purpose: they are repeats only where nobody sees a difference.
+    """
 
     columns: ClassVar[tuple[str, ...]] = (
         "train_distance",
         "train_distance_quantile",
         "nearest_train_id",
         "copy_threshold",
+        "distinct_threshold",
         "judge_distance",
     )
 
     def score(self, batch: ScoringBatch, state: JudgeState, reference: TrainReference) -> Columns:
-        """Return the five columns."""
+        """Return the six columns."""
         distance, row = batch.nearest_train()
         excluded = reference.excluded(batch.parents)
         judge_distance, _ = nearest(batch.judge_features, reference.judge_features, 1, exclude=excluded)
@@ -29,5 +33,6 @@ class NearestTrain:
             "train_distance_quantile": percentile(distance, state.holdout_distances),
             "nearest_train_id": [reference.ids[i] for i in row],
             "copy_threshold": np.full(len(distance), state.copy_threshold),
+            "distinct_threshold": np.where(batch.is_classic, state.repeat_threshold, state.distinct_threshold),
             "judge_distance": judge_distance[:, 0],
         }

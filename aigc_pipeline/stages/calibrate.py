@@ -17,7 +17,7 @@ from aigc_pipeline.metrics.trade import Trade
 from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, Judge, SynthesisPlan
 from aigc_pipeline.scorers.health import Health
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 STATE = "judge.npz"
 _MIN_CLASS_SHARE = 0.8
 

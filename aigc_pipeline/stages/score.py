@@ -23,7 +23,7 @@ from aigc_pipeline.records import (
 )
 from aigc_pipeline.scorers import JudgeState, add_set_columns, score_batch
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 _NULLABLE = {column.name for column in CANDIDATES if column.nullable}
 _ADDED_BY_FILTER = ("class_want", "accepted", "reject_reason", "importance_weight")
 

@@ -46,7 +46,7 @@ def test_encoded_samples_decode_to_the_same_cells(spec):
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_the_first_view_is_the_sample_and_every_view_has_its_shape(spec):
     modality, cells = modality_of(spec), make_cells(spec)
-    views = modality.views(cells, spec)
+    views = list(modality.views(cells, spec))
 
     assert all(view.shape == views[0].shape and view.dtype == np.float32 for view in views)
     assert len(views[0]) == len(cells)

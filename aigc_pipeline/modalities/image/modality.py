@@ -1,6 +1,6 @@
 """The `image` modality: the verbs, each a few lines over `decoding`, `encoding`, `views`, `variation` and `network`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -111,8 +111,8 @@ class ImageModality:
         steps = torch.add(half_up, values, alpha=127.5).clamp_(0, 255).to(torch.uint8)
         return cells_from_numpy(steps.movedim(1, -1).cpu().numpy().reshape(-1, *spec.cell_shape))
 
-    def views(self, cells: pa.Array, spec: ImageSpec) -> list[FloatArray]:
-        """Return the pictures in [0, 1], their shifts by 1 px (2 px from 28 px on), and the same for legal mirrorings."""
+    def views(self, cells: pa.Array, spec: ImageSpec) -> Iterator[FloatArray]:
+        """Yield the pictures in [0, 1], their shifts by 1 px (2 px from 28 px on), and the same for legal mirrorings."""
         return shifted_views(_pixels(cells, spec), spec.symmetries)
 
     def encode(self, cells: pa.Array, spec: ImageSpec) -> list[bytes] | None:

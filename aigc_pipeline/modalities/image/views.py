@@ -15,8 +15,8 @@ _MAX_SIDE_PX = 32  # larger pictures are compared at this size: memory grows wit
 _WIDE_REACH_FROM_PX = 28
 
 
-def shifted_views(pixels: NDArray[np.uint8], symmetries: tuple[Symmetry, ...]) -> list[FloatArray]:
-    """Return `[n, d]` arrays in [0, 1]: each picture's middle, all shifts of that window, then the same mirrored.
+def shifted_views(pixels: NDArray[np.uint8], symmetries: tuple[Symmetry, ...]) -> Iterator[FloatArray]:
+    """Yield `[n, d]` arrays in [0, 1]: each picture's middle, all shifts of that window, then the same mirrored.
 
     Only what both pictures show is compared, so a copy shifted by a pixel has distance exactly 0 to its original's
     first view: a border that a shift pushes out of the picture cannot tell them apart.
@@ -29,11 +29,9 @@ def shifted_views(pixels: NDArray[np.uint8], symmetries: tuple[Symmetry, ...]) -
     num_samples, height, width, _ = unit.shape
     reach = 2 if min(height, width) >= _WIDE_REACH_FROM_PX else 1
     rows, columns = height - 2 * reach, width - 2 * reach
-    return [
-        mirrored[:, top : top + rows, left : left + columns].reshape(num_samples, -1)
-        for mirrored in _mirrorings(unit, symmetries)
-        for top, left in _corners(reach)
-    ]
+    for mirrored in _mirrorings(unit, symmetries):
+        for top, left in _corners(reach):
+            yield mirrored[:, top : top + rows, left : left + columns].reshape(num_samples, -1)
 
 
 def _corners(reach: int) -> list[tuple[int, int]]:

@@ -1,6 +1,6 @@
 """The `vector` modality: a sample's content is its float32 numbers, little endian. Its harmless shift is none at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -74,9 +74,9 @@ class VectorModality:
         """Multiply by the scale."""
         return cells_from_numpy((x.detach().float().cpu() * spec.scale).numpy())
 
-    def views(self, cells: pa.Array, spec: VectorSpec) -> list[FloatArray]:
-        """Return the scaled points alone."""
-        return [np.asarray(cells_to_numpy(cells, spec.shape), np.float32) / np.float32(spec.scale)]
+    def views(self, cells: pa.Array, spec: VectorSpec) -> Iterator[FloatArray]:
+        """Yield the scaled points alone."""
+        yield np.asarray(cells_to_numpy(cells, spec.shape), np.float32) / np.float32(spec.scale)
 
     def encode(self, cells: pa.Array, spec: VectorSpec) -> list[bytes] | None:  # noqa: ARG002 - points live inline
         """Return None: the table itself carries the numbers."""

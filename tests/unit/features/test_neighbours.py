@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from aigc_pipeline.features import neighbours
+from aigc_pipeline.features import search
 from aigc_pipeline.features.neighbours import nearest, nearest_earlier, nearest_over_views
+from aigc_pipeline.features.search import Reference
 
 
 @pytest.fixture
@@ -20,9 +21,9 @@ def _brute(queries: np.ndarray, reference: np.ndarray, k: int) -> tuple[np.ndarr
 @pytest.mark.parametrize("k", [1, 5])
 @pytest.mark.parametrize("rows", [5, 127, 300, 2_500])
 def test_equals_brute_force_in_float64_over_several_blocks(k, rows, monkeypatch):
-    monkeypatch.setattr(neighbours, "_QUERY_ROWS", 32)
-    monkeypatch.setattr(neighbours, "_REFERENCE_ROWS", 1_024)
-    monkeypatch.setattr(neighbours, "_MEASURED_ENTRIES", 1_000)
+    monkeypatch.setattr(search, "_QUERY_ROWS", 32)
+    monkeypatch.setattr(search, "_REFERENCE_ROWS", 1_024)
+    monkeypatch.setattr(search, "_MEASURED_ENTRIES", 1_000)
     drawn = np.random.default_rng(1).standard_normal((rows + 77, 12)).astype(np.float32)
     distance, index = nearest(drawn[rows:], drawn[:rows], k)
     expected, expected_index = _brute(drawn[rows:], drawn[:rows], k)
@@ -109,7 +110,7 @@ def test_the_closest_view_counts(points):
 
 
 def test_views_beyond_one_call_count_like_any_other(points):
-    far = [points[:5] + 3 + i for i in range(neighbours._VIEWS_AT_ONCE + 1)]
+    far = [points[:5] + 3 + i for i in range(17)]
     distance, index = nearest_over_views([[*far, points[:5]]], points, exclude=np.array([-1, -1, 2, -1, -1]))
 
     assert (distance[[0, 1, 3, 4]] == 0).all()
@@ -119,7 +120,7 @@ def test_views_beyond_one_call_count_like_any_other(points):
 
 def test_earlier_ignores_what_comes_later(points):
     repeated = np.concatenate([points[:3], points[:1], points[3:5]])
-    distance = nearest_earlier([[repeated[:2]], [repeated[2:]]])
+    distance = nearest_earlier([[repeated[:2]], [repeated[2:]]], repeated)
 
     assert np.isinf(distance[0])
     assert distance[3] == 0
@@ -127,8 +128,76 @@ def test_earlier_ignores_what_comes_later(points):
 
 
 def test_earlier_does_not_change_when_more_samples_follow(points, monkeypatch):
-    monkeypatch.setattr(neighbours, "_QUERY_ROWS", 16)
+    monkeypatch.setattr(search, "_QUERY_ROWS", 16)
     blocks = [[points[start : start + 50]] for start in range(0, 300, 50)]
 
-    assert np.allclose(nearest_earlier(blocks)[:50], nearest_earlier([[points[:50]]]), rtol=1e-5)
-    assert np.allclose(nearest_earlier(blocks), nearest_earlier([[points]]), rtol=1e-4)
+    assert (nearest_earlier(blocks, points)[:50] == nearest_earlier([[points[:50]]], points[:50])).all()
+    assert (nearest_earlier(blocks, points) == nearest_earlier([[points]], points)).all()
+
+
+def _wide(rows: int, *, spread: float) -> np.ndarray:
+    """Rows of 600 numbers, as pictures are: most of the variance in a few directions, `spread` in all others."""
+    generator = np.random.default_rng(6)
+    leading = generator.standard_normal((rows, 30)) * np.geomspace(20, 1, 30)
+    return (
+        leading @ generator.standard_normal((30, 600)) / 25 + spread * generator.standard_normal((rows, 600))
+    ).astype(np.float32)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("spread", [0.0, 0.1, 3.0])
+def test_wide_rows_give_what_brute_force_gives_however_little_their_components_say(k, spread, monkeypatch):
+    monkeypatch.setattr(search, "_REFERENCE_ROWS", 1_024)
+    monkeypatch.setattr(search, "_GATHERED_ENTRIES", 20_000)
+    drawn = _wide(2_100, spread=spread)
+    assert Reference.of(drawn[:2_000]).space.components is not None
+    distance, index = nearest(drawn[2_000:], drawn[:2_000], k)
+    expected, expected_index = _brute(drawn[2_000:], drawn[:2_000], k)
+
+    assert (index == expected_index).all()
+    assert np.allclose(distance, expected, rtol=1e-6)
+
+
+def test_wide_rows_are_searched_through_their_components_where_these_say_enough(monkeypatch):
+    """The fallback to comparing whole rows would hide a search that always gives up."""
+    drawn = _wide(2_100, spread=0.05)
+    monkeypatch.setattr(Reference, "whole", None)
+
+    assert np.isfinite(nearest(drawn[2_000:], drawn[:2_000], 1)[0]).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0])
+def test_components_never_say_that_rows_are_farther_than_they_are(offset):
+    drawn = _wide(700, spread=0.3) + np.float32(offset)
+    drawn[::7] *= np.float32(30)
+    reference = Reference.of(drawn)
+    numbers, space = reference.numbers[:700].double(), reference.space
+    norms = np.square(drawn.astype(np.float64) - space.center.numpy()).sum(1)
+    bound = ((numbers[:, None] - numbers[None]) ** 2).sum(2).numpy() - space.slack * (norms[:, None] + norms[None])
+    true = np.array([np.square(drawn.astype(np.float64) - row).sum(1) for row in drawn.astype(np.float64)])
+
+    assert (bound <= true).all()
+
+
+def test_wide_rows_leave_out_what_is_excluded_or_comes_later():
+    drawn = _wide(900, spread=0.1)
+    own = np.arange(900)
+    distance, index = nearest(drawn, drawn, 1, exclude=own)
+    expected, expected_index = _brute(drawn, drawn, 2)
+    earlier = nearest_earlier([[drawn[:400], drawn[:400] + 1], [drawn[400:], drawn[400:] + 1]], drawn)
+    views = np.stack([drawn, drawn + 1]).astype(np.float64)
+    by_hand = [np.sqrt(np.square(views[:, [i]] - drawn[None, :i]).mean(2).min()) for i in range(1, 900)]
+
+    assert (index[:, 0] == expected_index[:, 1]).all()
+    assert np.allclose(distance[:, 0], expected[:, 1], rtol=1e-6)
+    assert np.isinf(earlier[0])
+    assert np.allclose(earlier[1:], by_hand, rtol=1e-6)
+
+
+def test_wide_copies_have_distance_zero_to_the_last_digit():
+    drawn = _wide(1_500, spread=0.1)
+    drawn[1_000:] = drawn[:500]
+    distance, index = nearest(drawn[:500], drawn, 2)
+
+    assert (distance == 0).all()
+    assert (np.sort(index, 1) == np.stack([np.arange(500), np.arange(1_000, 1_500)], 1)).all()

@@ -9,6 +9,7 @@ from aigc_pipeline.gates import AnyFilterGate, ClassQuota
 ROW = {
     "label": 3,
     "class_name": "three",
+    "origin": "generated",
     "class_want": 40,
     "class_have": 120,
     "label_predicted": 8,
@@ -49,6 +50,10 @@ def test_a_gate_names_its_numbers_and_its_limit(kind):
     for number in SAYS[kind]:
         assert number in sentence
     assert "\n" not in sentence
+
+
+def test_repeats_of_a_varied_sample_are_told_what_a_repeat_is_among_them():
+    assert "nobody sees a difference" in GATES["distinct"].explain(ROW | {"origin": "classic"})
 
 
 @pytest.mark.parametrize("kind", sorted(SAYS))

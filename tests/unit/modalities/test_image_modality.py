@@ -43,8 +43,8 @@ def facts(sides: list[tuple[int, int]], *, is_grey: bool = True, has_alpha: bool
 
 
 def smallest_distance(spec: ImageSpec, changed: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
-    target = MODALITY.views(cells_from_numpy(original), spec)[0]
-    views = MODALITY.views(cells_from_numpy(changed), spec)
+    target = next(MODALITY.views(cells_from_numpy(original), spec))
+    views = list(MODALITY.views(cells_from_numpy(changed), spec))
     return min(float(np.sqrt(np.square(view - target).mean(axis=1)).max()) for view in views)
 
 
@@ -188,7 +188,7 @@ def test_a_slice_of_cells_reads_like_the_rows_it_shows() -> None:
 def test_first_view_is_the_middle_of_the_picture() -> None:
     pixels = random_pixels(TINY)
 
-    first = MODALITY.views(cells_from_numpy(pixels), TINY)[0]
+    first = next(MODALITY.views(cells_from_numpy(pixels), TINY))
 
     assert first.dtype == np.float32
     middle = pixels[:, 1:-1, 1:-1].reshape(3, -1)
@@ -199,14 +199,14 @@ def test_first_view_is_the_middle_of_the_picture() -> None:
 def test_views_reach_further_in_larger_pictures(side: int, num_views: int) -> None:
     spec = ImageSpec(height=side, width=side, channels=1)
 
-    assert len(MODALITY.views(cells_from_numpy(random_pixels(spec)), spec)) == num_views
+    assert len(list(MODALITY.views(cells_from_numpy(random_pixels(spec)), spec))) == num_views
 
 
 def test_views_reduce_large_pictures_by_area() -> None:
     spec = ImageSpec(height=64, width=64, channels=3)
     pixels = random_pixels(spec, 1)
 
-    first = MODALITY.views(cells_from_numpy(pixels), spec)[0]
+    first = next(MODALITY.views(cells_from_numpy(pixels), spec))
 
     means = pixels.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3)) / 255
     assert np.allclose(first.reshape(28, 28, 3), means[2:-2, 2:-2], atol=1e-6)

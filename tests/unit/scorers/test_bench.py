@@ -8,7 +8,9 @@ from aigc_pipeline.data.shards import cells_from_numpy
 from aigc_pipeline.features import RandomNetwork
 from aigc_pipeline.modalities.vector import VectorSpec
 from aigc_pipeline.scorers import Bench, TrainReference
+from aigc_pipeline.scorers.nearest_train import NearestTrain
 from aigc_pipeline.training.loop import Hooks
+from tests.unit.scorers.test_in_distribution import make_state
 
 SPEC = VectorSpec(num_values=2, scale=1.0)
 POINTS = np.random.default_rng(0).standard_normal((30, 2)).astype(np.float32)
@@ -42,3 +44,15 @@ def test_near_copies_are_searched_for_once_and_only_where_asked_for(bench, monke
     assert (batch.nearest_train()[1] != np.arange(5)).all()
     assert batch.nearest_train() is batch.nearest_train()
     assert len(searches) == 1
+
+
+def test_varied_real_samples_are_repeats_only_where_nobody_sees_a_difference(bench):
+    """They are near each other on purpose: a class of a few similar samples could never be filled up."""
+    batch = bench.prepare(
+        cells_from_numpy(POINTS[:2]), labels=np.zeros(2, np.int64), parents=np.arange(2),
+        is_classic=np.array([True, False]), ids=list("ab"), run_seed=0,
+    )  # fmt: skip
+    state = make_state(distinct_threshold=0.2, repeat_threshold=0.01)
+    thresholds = NearestTrain().score(batch, state, bench.reference)["distinct_threshold"]
+
+    assert np.asarray(thresholds).tolist() == [0.01, 0.2]

@@ -56,6 +56,7 @@ def make_state(**changes: object) -> JudgeState:
         "holdout_outlyingness": np.zeros(0),
         "copy_threshold": 0.1,
         "distinct_threshold": 0.1,
+        "repeat_threshold": 0.01,
         "class_have": np.full(2, 50),
     }
     return JudgeState(**(values | changes))  # type: ignore[arg-type] # a table of fields
@@ -104,6 +105,13 @@ def test_a_varied_real_sample_is_as_typical_as_its_parent(train):
     columns = InDistribution().score(batch, make_state(holdout_outlyingness=np.array([1.0])), make_reference(train))
 
     assert np.isnan(columns["ood_p"]).tolist() == [True, False]
+
+
+def test_a_class_too_small_for_the_test_is_not_tested(train):
+    batch = make_batch(train[:2], labels=[0, 1])
+    state = make_state(holdout_outlyingness=np.array([1.0]), class_have=np.array([30, 29]))
+
+    assert np.isnan(InDistribution().score(batch, state, make_reference(train))["ood_p"]).tolist() == [False, True]
 
 
 def test_without_a_hold_out_there_is_no_p(train):
