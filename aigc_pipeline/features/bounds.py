@@ -33,7 +33,7 @@ class BoundingSpace:
     @classmethod
     def of(cls, points: Float[Tensor, "n d"]) -> "BoundingSpace":
         """Choose principal components, or none where they save nothing."""
-        center = points.mean(0, dtype=torch.float64)
+        center = points.mean(0).double()
         if min(points.shape) <= _SHORT:
             return cls(center, None)
         some = points[:: -(-len(points) // _COMPONENT_ROWS)] - center
