@@ -8,7 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import ConfigError
-from aigc_pipeline.data.loader import LabelledCells, load_cells
+from aigc_pipeline.core.samples import HELD_BACK
+from aigc_pipeline.data.loader import LabelledCells, concatenate, load_cells
 from aigc_pipeline.data.shards import cells_to_numpy, read_table
 from aigc_pipeline.features import AnyEncoder, FittedEncoder, load_fitted
 from aigc_pipeline.features.views import first_view
@@ -52,7 +53,7 @@ def open_encoder(context: Context, splits: DatasetSplits, embeddings: Embeddings
 def open_synthesizer(
     context: Context, planned: SynthesisPlan, splits: DatasetSplits, checkpoint: Checkpoint
 ) -> Synthesizer:
-    """Read back the trained family with the training split beside it."""
+    """Read back the trained family with the real samples beside it that candidates are made from."""
     device = device_of(context.runtime)
     folder = context.files_of(checkpoint)
     generator = read_generator(folder / "generator.json")
@@ -66,7 +67,16 @@ def open_synthesizer(
         device=device,
     )
     varied = frozenset(label for label, each in enumerate(planned.classes) if each.method == "vary")
-    return Synthesizer(generator, networks, splits.spec, load_train(context, splits), varied, device, conditions)
+    return Synthesizer(
+        generator,
+        networks,
+        splits.spec,
+        load_train(context, splits),
+        varied,
+        device,
+        conditions,
+        held_back=load_held_back(context, splits),
+    )
 
 
 def open_bench(context: Context, splits: DatasetSplits, embeddings: Embeddings, synthesizer: Synthesizer) -> Bench:
@@ -108,6 +118,11 @@ def discriminate(synthesizer: Synthesizer, cells: pa.Array, labels: NDArray[np.i
 def load_train(context: Context, splits: DatasetSplits) -> LabelledCells:
     """Read the training role."""
     return load_cells(context.files_of(splits) / "train.arrow")
+
+
+def load_held_back(context: Context, splits: DatasetSplits) -> LabelledCells:
+    """Read the calibration and selection roles."""
+    return concatenate(*(load_cells(context.files_of(splits) / f"{role}.arrow") for role in HELD_BACK))
 
 
 def feature_rows(table: pa.Table, column: str) -> FloatArray:

@@ -13,7 +13,7 @@ from aigc_pipeline.anomaly.files import UserFile, list_files
 from aigc_pipeline.anomaly.finished import FinishedRun
 from aigc_pipeline.anomaly.unlikeness import Scale, Signs, read_signs
 from aigc_pipeline.core.errors import DataError
-from aigc_pipeline.core.samples import ROLES, Role, content_sha256, sample_id_of
+from aigc_pipeline.core.samples import HELD_BACK, ROLES, Role, content_sha256, sample_id_of
 from aigc_pipeline.core.tables import Column, build_table
 from aigc_pipeline.data.loader import LabelledCells, concatenate, load_cells
 from aigc_pipeline.data.shards import read_table
@@ -179,7 +179,7 @@ def _holdout(folder: Path) -> LabelledCells:
     Raises:
         DataError: if there are fewer than 20.
     """
-    both = concatenate(*(load_cells(folder / f"{role}.arrow") for role in ("calibration", "selection")))
+    both = concatenate(*(load_cells(folder / f"{role}.arrow") for role in HELD_BACK))
     if len(both) < _MIN_HOLDOUT:
         msg = (
             f"the run kept {len(both)} real samples out of training, and {_MIN_HOLDOUT} are the least to compare with. "

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 Role = Literal["train", "calibration", "selection", "test"]
 ROLES: tuple[Role, ...] = ("train", "calibration", "selection", "test")
+HELD_BACK: tuple[Role, ...] = ("calibration", "selection")
+"""Real samples that neither generator nor encoder see."""
 Origin = Literal["real", "classic", "generated"]
 Mix = Literal["generated", "classic", "both"]
 """Which synthetic rows: by the plan's method per class; varied real samples alone; or half of each."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aigc_pipeline.core.context import Context
-from aigc_pipeline.core.samples import ROLES, Mix, Role
+from aigc_pipeline.core.samples import HELD_BACK, ROLES, Mix, Role
 from aigc_pipeline.data.loader import Attributes, LabelledCells, attributes_of, concatenate, from_table, load_cells
 from aigc_pipeline.data.mixing import chosen_rows, mixes
 from aigc_pipeline.data.shards import read_shards, read_table
@@ -75,17 +75,21 @@ class Material:
 
     @property
     def good(self) -> Flags:
-        """Candidates of the plan's own method that passed every gate but the quota."""
+        """Those of `own_method` that passed every gate but the quota."""
         reasons = self.table["reject_reason"].to_pylist()
         passed = np.array([reason is None or reason == QUOTA for reason in reasons], bool)
         return np.asarray(self.own_method & passed)
 
     @property
     def own_method(self) -> Flags:
-        """Candidates by the plan's method for their class: not the varied ones beside generated ones."""
+        """Candidates by the plan's method for their class: not the varied ones beside generated ones.
+
+        Nor those made from held-back samples: a comparison with these would flatter them.
+        """
         generated = self.is_generated
         with_generated = np.unique(self.candidates.labels[generated])
-        return np.asarray(generated | ~np.isin(self.candidates.labels, with_generated))
+        is_own = generated | ~np.isin(self.candidates.labels, with_generated)
+        return np.asarray(is_own & ~self.is_made_from(*HELD_BACK))
 
     @property
     def is_generated(self) -> Flags:
@@ -99,10 +103,20 @@ class Material:
             self.is_generated & ~np.array([bool(ids) for ids in self.table["parent_ids"].to_pylist()], bool)
         )
 
+    def is_made_from(self, *roles: Role) -> Flags:
+        """Return which candidates have a parent in some roles."""
+        ids = {sample_id for role in roles if role in self.roles for sample_id in self.roles[role].ids}
+        return np.array([not ids.isdisjoint(parents) for parents in self.table["parent_ids"].to_pylist()], bool)
+
     @property
     def real(self) -> LabelledCells:
         """All real samples but the test role's."""
         return self.all_but("test")
+
+    @property
+    def real_attributes(self) -> list[Attributes]:
+        """The attributes of `real`."""
+        return [each for role, own in self.attributes.items() if role != "test" for each in own]
 
     def all_but(self, *left_out: Role) -> LabelledCells:
         """Return the real samples of the other roles, which may be none."""
@@ -111,7 +125,7 @@ class Material:
 
     def unseen(self) -> LabelledFeatures:
         """Return judge features of the reals that neither generator nor encoder saw; small datasets hold none back."""
-        held: list[Role] = [role for role in ("calibration", "selection") if role in self.roles]
+        held = [role for role in HELD_BACK if role in self.roles]
         return LabelledFeatures(
             np.concatenate([self.judge_features["train"][:0], *(self.judge_features[role] for role in held)]),
             np.concatenate([self.roles["train"].labels[:0], *(self.roles[role].labels for role in held)]),
@@ -121,15 +135,20 @@ class Material:
         """Return judge features of some candidates."""
         return LabelledFeatures(self.candidate_features[rows], self.candidates.labels[rows])
 
-    def pools(self) -> dict[Mix, Pool]:
-        """Return the accepted rows of every mix that there is; the plan's own comes first."""
+    def pools(self, *unseen: Role) -> dict[Mix, Pool]:
+        """Return the accepted rows of every mix that there is; the plan's own comes first.
+
+        Args:
+            unseen: roles that a training is compared on, and must not see samples made from.
+        """
         accepted = np.flatnonzero(self.table["accepted"].to_numpy(zero_copy_only=False))
         if not len(accepted):
             return {}
         table = self.table.take(pa.array(accepted))
-        rows = {mix: chosen_rows(self.table, mix) for mix in mixes(table)}
+        seen = np.flatnonzero(~self.is_made_from(*unseen))
+        rows = {mix: np.intersect1d(chosen_rows(self.table, mix), seen) for mix in mixes(table)}
         weights = self.table["importance_weight"].to_numpy()
-        return {mix: Pool(self.candidates.take(index), weights[index]) for mix, index in rows.items()}
+        return {mix: Pool(self.candidates.take(index), weights[index]) for mix, index in rows.items() if len(index)}
 
     def is_balanced(self, samples: LabelledCells) -> bool:
         """Say whether all classes are equally large in these samples."""

@@ -171,12 +171,12 @@ class Question:
         if selection is None or len(selection) < self.settings.min_selection:
             arm = baselines[-1]
             return arm, default_choice(arm, pools, options, names) if pools else None, []
-        rest = material.all_but("selection", "test")
-        trials = self._trials("selection", options.num_trainings(len(baselines), len(pools)), rest)
+        rest, unseen = material.all_but("selection", "test"), material.pools("selection")
+        trials = self._trials("selection", options.num_trainings(len(baselines), len(unseen)), rest)
         found = choose_baseline(trials, baselines, rest, selection, options.num_seeds)
-        if not pools:
-            return found[0], None, []
-        choice, doses = choose_option(trials, found, pools, rest, selection, options, names)
+        if not unseen:
+            return found[0], default_choice(found[0], pools, options, names) if pools else None, []
+        choice, doses = choose_option(trials, found, unseen, rest, selection, options, names)
         return found[0], choice, doses
 
     def _worth(self, baseline: Arm, correct: Mapping[str, NDArray[np.bool_]]) -> tuple[Worth, ...]:
@@ -217,10 +217,10 @@ class Question:
         """Return how each class and each group of every attribute fared."""
         material = self.material
         labels, treated = material.roles["test"].labels, answer.predicted.get(answer.treated)
-        train = dict(zip(material.roles["train"].ids, material.attributes["train"], strict=True))
+        seen = dict(zip(material.real.ids, material.real_attributes, strict=True))
         return group_outcomes(
             material.table,
-            train,
+            seen,
             material.attributes["test"],
             labels,
             material.splits.classes,

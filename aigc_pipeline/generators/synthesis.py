@@ -7,6 +7,7 @@ seed, label and parent, never on its neighbours.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -37,14 +38,14 @@ class Order:
     seed: int
     origin: Origin
     parent: int
-    """Row of the parent in the training split; -1 for none."""
+    """Row of the parent in the training split and what follows it, `Synthesizer.held_back`; -1 for none."""
     condition: int
     """What the networks are told: the label, or a row of `Conditions`."""
 
 
 @dataclass(frozen=True)
 class Synthesizer:
-    """A trained family, the classic family beside it, and the training split that parents come from."""
+    """A trained family, the classic family beside it, and the real samples that parents come from."""
 
     generator: Generator
     networks: Networks
@@ -57,6 +58,20 @@ class Synthesizer:
     """What the networks are told; None: the label."""
     is_training: bool = False
     """The networks are in training: what is not finite is the loop's to answer."""
+    held_back: LabelledCells | None = None
+    """Calibration and selection samples. Candidates are made from these, too: whoever trains on the published table has them
+    as real rows, and a class of five samples of which three have two hundred variations each is worse off than with none
+    (docs/LOG.md). Nothing that is fitted sees samples made from them."""
+
+    @cached_property
+    def parent_ids(self) -> list[str]:
+        """Ids of all that candidates may be made from."""
+        return [*self.train.ids, *(self.held_back.ids if self.held_back else ())]
+
+    @cached_property
+    def parent_labels(self) -> NDArray[np.int64]:
+        """Their classes."""
+        return np.concatenate([self.train.labels, *([self.held_back.labels] if self.held_back else ())])
 
     def orders(
         self,
@@ -64,6 +79,7 @@ class Synthesizer:
         *names: str | int,
         root: int,
         varied_only: bool = False,
+        from_held_back: bool = False,
         attributes: Attributes | None = None,
     ) -> list[Order]:
         """Return `counts[label]` orders per label; sample i of a class is the same whatever the counts are.
@@ -71,11 +87,13 @@ class Synthesizer:
         Args:
             names: what the samples are for; part of their seeds.
             varied_only: vary real samples in every class, also where the trained family would generate.
+            from_held_back: draw parents from all real samples but test's, not from the training split alone.
             attributes: tell the networks these values; otherwise each class has the mix of its training samples.
         """
         orders: list[Order] = []
+        labels = self.parent_labels if from_held_back else self.train.labels
         for label, count in sorted(counts.items()):
-            rows = np.flatnonzero(self.train.labels == label)
+            rows = np.flatnonzero(labels == label)
             is_varied = varied_only or label in self.varied_labels
             origin: Origin = "classic" if is_varied else self.generator.origin
             has_parents = is_varied or self.generator.uses_parents
@@ -151,7 +169,8 @@ class Synthesizer:
     def _parents(self, orders: Sequence[Order], family: Generator) -> torch.Tensor | None:
         if not family.uses_parents:
             return None
-        cells = self.train.cells.take(pa.array([order.parent for order in orders]))
+        parts = [self.train.cells, *([self.held_back.cells] if self.held_back else ())]
+        cells = pa.chunked_array(parts).take(pa.array([order.parent for order in orders])).combine_chunks()
         return modality_of(self.spec).to_tensor(cells, self.spec).to(self.device)
 
 

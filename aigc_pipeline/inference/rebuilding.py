@@ -66,7 +66,7 @@ def rebuild(place: Path, samples: Sequence[str], out: Path | None, *, reporter: 
         PublishError: if there is no version, or its lineage cannot be read.
         WorkspaceError: if the stages that it was made with are gone.
         CheckpointError: if the weights are gone, or are others.
-        DataError: if `samples` names none, or a parent is not in the training role.
+        DataError: if `samples` names none, or a parent is in no role but test.
     """
     version = resolve(place)
     lineage = Lineage.read(version)
@@ -104,11 +104,11 @@ def _chosen(rows: pa.Table, samples: Sequence[str], version: Path) -> pa.Table:
 
 
 def _orders(rows: pa.Table, synthesizer: Synthesizer) -> Iterator[Order]:
-    place = {sample_id: row for row, sample_id in enumerate(synthesizer.train.ids)}
+    place = {sample_id: row for row, sample_id in enumerate(synthesizer.parent_ids)}
     for row in rows.select(["sample_id", "label", "seed", "origin", "parent_ids", "condition"]).to_pylist():
         parents = row["parent_ids"] or []
         if gone := [each for each in parents if each not in place]:
-            msg = f"sample {row['sample_id']} was made from {gone}, which the training role does not hold."
+            msg = f"sample {row['sample_id']} was made from {gone}, which no role but test holds."
             raise DataError(msg)
         parent = place[parents[0]] if parents else -1
         yield Order(row["label"], row["seed"], row["origin"], parent, _told(row, synthesizer))

@@ -33,7 +33,7 @@ Correct = NDArray[np.bool_]
 
 def group_outcomes(
     candidates: pa.Table,
-    train_attributes: Mapping[str, Attributes],
+    real_attributes: Mapping[str, Attributes],
     test_attributes: Sequence[Attributes],
     test_labels: NDArray[np.int64],
     class_names: Sequence[str],
@@ -48,7 +48,7 @@ def group_outcomes(
 
     Args:
         candidates: columns `label`, `origin`, `parent_ids`, `nearest_train_id`, `reject_reason`, and `condition` if any.
-        train_attributes: sample id of a training sample to its attributes; ids without attributes may be missing.
+        real_attributes: sample id to attributes of all that candidates are made from; ids without attributes may be missing.
         test_attributes: attributes per test item.
         test_labels: class index per test item, `[items]`.
         baseline: correct or not without synthetic samples, `[seeds, items]`.
@@ -61,13 +61,13 @@ def group_outcomes(
         for k, name in enumerate(class_names)
     ]
     own = [
-        {**train_attributes.get(sample_id or "", {}), **told}
+        {**real_attributes.get(sample_id or "", {}), **told}
         for sample_id, told in zip(_model_ids(candidates), _told(candidates), strict=True)
     ]
     for attribute in sorted({name for each in (*own, *test_attributes) for name in each}):
         made = [each.get(attribute) for each in own]
         seen = [each.get(attribute) for each in test_attributes]
-        sizes = Counter(each.get(attribute) for each in (*train_attributes.values(), *test_attributes))
+        sizes = Counter(each.get(attribute) for each in (*real_attributes.values(), *test_attributes))
         title = f"{attribute} (column)" if attribute == CLASS else attribute
         for group, values in _groups(sizes):
             mine = np.array([value in values for value in made], bool)

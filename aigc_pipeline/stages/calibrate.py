@@ -8,6 +8,7 @@ ratio's normalization, the acceptance constant of the budget, and the acceptance
 from dataclasses import replace
 
 from aigc_pipeline.core.context import Context
+from aigc_pipeline.core.samples import HELD_BACK
 from aigc_pipeline.data.loader import load_cells
 from aigc_pipeline.gates import FilterPolicy
 from aigc_pipeline.judging.fitting import Fitting
@@ -37,7 +38,7 @@ def calibrate(
 ) -> Judge:
     """Fit, check and freeze the judge; writes `judge.npz`."""
     rejection = policy.rejection
-    roles = {role: load_cells(context.files_of(splits) / f"{role}.arrow") for role in ("calibration", "selection")}
+    roles = {role: load_cells(context.files_of(splits) / f"{role}.arrow") for role in HELD_BACK}
     synthesizer = open_synthesizer(context, planned, splits, checkpoint)
     bench = open_bench(context, splits, embeddings, synthesizer)
     fitting = Fitting(context, config, splits, synthesizer, bench)

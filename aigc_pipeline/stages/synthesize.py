@@ -16,7 +16,7 @@ from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Order, Synthesizer
 from aigc_pipeline.loading import open_synthesizer
 from aigc_pipeline.records import CandidateSet, Checkpoint, DatasetSplits, Judge, SynthesisPlan
 
-STAGE_VERSION = 7
+STAGE_VERSION = 8
 _SHARD_ROWS = 8 * CHUNK_SIZE
 _SAFETY_DEVIATIONS = 2.0
 
@@ -46,8 +46,10 @@ def synthesize(
         for label, each in enumerate(planned.classes)
     }
     beside = _beside(planned, judge, config)
-    orders = synthesizer.orders(counts, "candidate", root=context.seed)
-    orders += synthesizer.orders(beside, "candidate", "beside", root=context.seed, varied_only=True)
+    orders = synthesizer.orders(counts, "candidate", root=context.seed, from_held_back=True)
+    orders += synthesizer.orders(
+        beside, "candidate", "beside", root=context.seed, varied_only=True, from_held_back=True
+    )
     shards = plan_shards(len(orders), _SHARD_ROWS)
 
     def run_shard(shard: Shard) -> Shard:
@@ -93,7 +95,7 @@ def _table(
 ) -> pa.Table:
     cells, transforms = synthesizer.make(orders)
     names = [splits.classes[order.label] for order in orders]
-    parents = [[synthesizer.train.ids[order.parent]] if order.parent >= 0 else [] for order in orders]
+    parents = [[synthesizer.parent_ids[order.parent]] if order.parent >= 0 else [] for order in orders]
     return pa.table(
         {
             "sample_id": [

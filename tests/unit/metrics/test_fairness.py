@@ -33,10 +33,10 @@ RIGHT = np.ones((5, 80), bool)
 
 
 def outcomes(candidates: pa.Table, **changes):
-    given = {"train_attributes": TRAIN, "test_attributes": TEST, "baseline": RIGHT, "treated": RIGHT} | changes
+    given = {"real_attributes": TRAIN, "test_attributes": TEST, "baseline": RIGHT, "treated": RIGHT} | changes
     found = group_outcomes(
         candidates,
-        given["train_attributes"],
+        given["real_attributes"],
         given["test_attributes"],
         LABELS,
         CLASSES,
@@ -117,7 +117,7 @@ def test_nothing_accepted_leaves_recall_with_synthetic_unknown():
 def test_rare_values_are_taken_together_and_identifiers_are_no_groups():
     train = {f"t{i}": {"site": f"site {i % 30:02d}", "patient": f"p{i}"} for i in range(300)}
     found = outcomes(
-        make_candidates(["t0"] * 3 + ["t29"] * 2, [True] * 5), train_attributes=train, test_attributes=[{}] * 80
+        make_candidates(["t0"] * 3 + ["t29"] * 2, [True] * 5), real_attributes=train, test_attributes=[{}] * 80
     )
 
     assert sum(attribute == "site" for attribute, _ in found) == MAX_GROUPS + 1
