@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from aigc_pipeline.core.errors import ConfigError
-from aigc_pipeline.generators import Synthesis, built_in
+from aigc_pipeline.data.loader import LabelledCells
+from aigc_pipeline.data.shards import cells_from_numpy
+from aigc_pipeline.generators import Classic, Synthesis, built_in
 from aigc_pipeline.generators.contract import make_synthesizer
 from aigc_pipeline.modalities import ImageSpec
 
@@ -20,6 +23,13 @@ def make_family(change):
             return change(super().sample(networks, seeds, labels, spec=spec, parents=parents).x)
 
     return Changed(size="tiny")
+
+
+class Same(Classic):
+    """Gives its parents back."""
+
+    def sample(self, *_, parents=None, **__):
+        return Synthesis(parents)
 
 
 def with_nan(x):
@@ -62,5 +72,29 @@ def test_finite_samples_whose_sum_is_not_are_taken():
     synthesizer = make_synthesizer(make_family(lambda x: Synthesis(torch.full_like(x, 3e38))), SPEC)
 
     cells, _ = synthesizer.make(synthesizer.orders({0: 5}, "x", root=0))
+
+    assert cells.flatten().unique().to_pylist() == [255]
+
+
+def test_candidates_have_parents_among_all_real_samples_and_everything_else_in_the_training_split():
+    """A class of five samples must not have all its varied rows from the three that generator and encoder saw."""
+    synthesizer = make_synthesizer(Classic(), SPEC)
+    train = synthesizer.train
+    held_back = LabelledCells(["c0", "s0"], np.array([0, 1]), train.cells.slice(0, 2))
+    both = replace(synthesizer, held_back=held_back)
+    own = [i for i, label in zip(train.ids, train.labels, strict=True) if label == 0]
+    orders = both.orders({0: 2 * (len(own) + 1)}, "x", root=0, from_held_back=True)
+    parents = [both.parent_ids[order.parent] for order in orders]
+
+    assert sorted(parents) == sorted(2 * [*own, "c0"])
+    assert both.orders({0: 9}, "x", root=0) == synthesizer.orders({0: 9}, "x", root=0)
+    assert len(both.make(orders)[0]) == len(orders)
+
+
+def test_a_held_back_parent_is_the_one_that_is_varied():
+    synthesizer = make_synthesizer(Same(), SPEC)
+    white = cells_from_numpy(np.full((1, 8, 8, 1), 255, np.uint8))
+    both = replace(synthesizer, held_back=LabelledCells(["white"], np.array([7]), white))
+    cells, _ = both.make(both.orders({7: 3}, "x", root=0, from_held_back=True))
 
     assert cells.flatten().unique().to_pylist() == [255]
