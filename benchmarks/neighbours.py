@@ -294,7 +294,7 @@ def placeholder_state(num_features: int) -> Any:
         calibrator=Platt().kind, calibration=np.array([1.0, 0.0]), class_calibration=np.zeros((10, 2)),
         class_share=ten, log_mean_ratio=ten, acceptance_constant=ten + 1, acceptance_peak=ten,
         acceptance_rule="optimal", min_p_real=0.0, filters_by_probability=True, holdout_logits=holdout,
-        is_varied=ten > 0, temperature=1.0, holdout_distances=holdout, holdout_outlyingness=holdout,
+        temperature=1.0, holdout_distances=holdout, holdout_outlyingness=holdout,
         copy_threshold=0.03, distinct_threshold=0.01, repeat_threshold=0.008, class_have=np.full(10, 100),
     )  # fmt: skip
 

@@ -27,8 +27,8 @@ class Distinct(Member):
         if distance == show(None):
             return f"its nearest_earlier_distance is {distance}: it is the first candidate of its class, and passes"
         meaning = (
-            "under which nobody sees a difference: varied real samples are near each other on purpose"
-            if row["origin"] == "classic"
+            "under which nobody sees a difference: samples made from a real one are near each other on purpose"
+            if row["parent_ids"]
             else "the nearest that training samples come to one another"
         )
         return f"nearest_earlier_distance {distance} must be over {show(row['distinct_threshold'])}, {meaning}"

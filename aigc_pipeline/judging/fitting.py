@@ -92,8 +92,6 @@ class Fitting:
             min_p_real=0.0,
             filters_by_probability=False,
             holdout_logits=np.zeros(0),
-            is_varied=np.isin(np.arange(num_classes), list(self.synthesizer.varied_labels))
-            | (self.synthesizer.generator.origin == "classic"),
             temperature=self._temperature(calibration),
             holdout_distances=np.sort(distance).astype(np.float64),
             holdout_outlyingness=np.sort(outlying).astype(np.float64),
@@ -103,11 +101,26 @@ class Fitting:
             class_have=np.array(self.splits.class_counts["train"], np.int64),
         )
 
+    @property
+    def generated_labels(self) -> NDArray[np.int64]:
+        """The classes that the critic judges."""
+        if self.synthesizer.generator.origin == "classic":
+            return np.zeros(0, np.int64)
+        return np.setdiff1d(np.arange(len(self.splits.classes)), list(self.synthesizer.varied_labels))
+
+    def of_generated(self, reals: LabelledCells) -> LabelledCells:
+        """Return the reals of the classes that the critic judges."""
+        return reals.take(np.flatnonzero(np.isin(reals.labels, self.generated_labels)))
+
     def reals(self, calibration: LabelledCells) -> tuple[str, LabelledCells]:
-        """Choose which reals fit the critic."""
+        """Choose which reals fit the critic.
+
+        Args:
+            calibration: of generated classes.
+        """
         if len(calibration) >= self.config.min_calibration:
             return "calibration", calibration
-        both = concatenate(self.synthesizer.train, calibration)
+        both = concatenate(self.of_generated(self.synthesizer.train), calibration)
         return ("crossfit", both) if len(both) >= self.config.min_reals else ("none", both)
 
     def critic(
@@ -154,13 +167,14 @@ class Fitting:
         return measure(logit, labels, is_real, self.config.limits(), seed=self.context.seed_for("health"))
 
     def normalize(self, state: JudgeState) -> tuple[JudgeState, Pilot]:
-        """Draw the pilot pool; make ratios average 1 over its fakes of each class."""
-        labels = range(len(self.splits.classes))
+        """Draw the pilot pool; make ratios average 1 over its fakes of each generated class."""
         pilot = self.pilots.fresh("pilot")
         if not len(state.critic_weights):
             return state, pilot
         logit = np.clip(calibrated_logit(pilot.batch, state), -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-        mean = np.array([np.log(np.exp(logit[pilot.batch.labels == k]).mean()) for k in labels])
+        mean = state.log_mean_ratio.copy()
+        for label in self.generated_labels:
+            mean[label] = np.log(np.exp(logit[pilot.batch.labels == label]).mean())
         return replace(state, log_mean_ratio=mean), pilot
 
     def budget(
@@ -172,7 +186,7 @@ class Fitting:
         calibration: LabelledCells,
     ) -> tuple[JudgeState, Trade]:
         """Solve the acceptance constants on the pilot's survivors; measure the trade and relax the budget where needed."""
-        passed = self.pilots.passes(state, pilot, policy.before_rejection())
+        passed = self.pilots.passes(state, pilot, policy.before_rejection()) & state.judges(pilot.batch)
 
         def accept(share: float) -> NDArray[np.float64]:
             return accept_probability(pilot.batch, self._solve(state, pilot.batch, passed, gate, share))[passed]
@@ -202,23 +216,25 @@ class Fitting:
         keep_share: float,
     ) -> JudgeState:
         """Solve the rule's constant per class over its survivors; over the whole class where those are too few."""
-        ratio, constants, peaks = log_ratio(batch, state), [], []
+        ratio = log_ratio(batch, state)
+        constants, peaks = state.acceptance_constant.copy(), state.acceptance_peak.copy()
         allowed = p_of(calibrated_logit(batch, state)) >= gate.min_p_real
-        for label, name in enumerate(self.splits.classes):
+        for label in self.generated_labels:
+            name = self.splits.classes[label]
             in_class = batch.labels == label
             rows = in_class & passed if (in_class & passed).sum() >= _MIN_SURVIVORS else in_class
             share = gate.class_keep_share.get(name, keep_share)
             values, peak = ratio[rows], float(ratio[rows].max())
-            constants.append(
+            constants[label] = (
                 solve_acceptance(np.exp(values) * allowed[rows], share)
                 if gate.rule == "optimal"
                 else solve_discriminator(values, share, peak, allowed=allowed[rows])
             )
-            peaks.append(peak)
+            peaks[label] = peak
         return replace(
             state,
-            acceptance_constant=np.array(constants),
-            acceptance_peak=np.array(peaks),
+            acceptance_constant=constants,
+            acceptance_peak=peaks,
             acceptance_rule=gate.rule,
             min_p_real=gate.min_p_real,
         )

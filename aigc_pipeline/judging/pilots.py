@@ -1,7 +1,7 @@
 """Fresh fakes and unseen reals on the scoring bench: what a judge is fitted, proven and frozen on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -44,10 +44,17 @@ class Pilots:
         return self.fakes(dict.fromkeys(range(len(self.splits.classes)), self.per_class), purpose)
 
     def as_many_as(self, reals: LabelledCells, purpose: str) -> Pilot:
-        """Return twice as many fakes of each class as there are reals, at least 30."""
+        """Return twice as many fakes of each class as there are reals, at least 30.
+
+        A family that needs parents gets these reals: from training samples, which the encoder knows, the critic would learn
+        to tell what the encoder knows.
+        """
         counts = reals.class_counts(len(self.splits.classes))
         wanted = {k: max(_FAKES_PER_REAL * int(n), _MIN_FAKES) for k, n in enumerate(counts) if n}
-        return self.fakes(wanted, purpose)
+        if not self.synthesizer.generator.uses_parents:
+            return self.fakes(wanted, purpose)
+        source = replace(self.synthesizer, train=reals, held_back=None)
+        return self._made(source.orders(wanted, purpose, root=self.context.seed_for("fakes")), purpose, source)
 
     def fakes(self, counts: Mapping[int, int], purpose: str) -> Pilot:
         """Return `counts[k]` fresh fakes of class k."""
@@ -80,12 +87,12 @@ class Pilots:
         reasons = apply_gates(gates, add_set_columns(table, pilot.cells, self.splits.spec, state))
         return np.array([reason is None for reason in reasons], bool)
 
-    def _made(self, orders: Sequence[Order], purpose: str) -> Pilot:
-        cells, _ = self.synthesizer.make(orders)
+    def _made(self, orders: Sequence[Order], purpose: str, source: Synthesizer | None = None) -> Pilot:
+        cells, _ = (source or self.synthesizer).make(orders)
         batch = self.bench.prepare(
             cells,
             labels=np.array([order.label for order in orders], np.int64),
-            parents=np.array([order.parent for order in orders], np.int64),
+            parents=np.array([-1 if source else order.parent for order in orders], np.int64),
             is_classic=np.array([order.origin == "classic" for order in orders]),
             ids=[f"{purpose}-{i}" for i in range(len(orders))],
             run_seed=self.context.seed,

@@ -46,7 +46,7 @@ class JudgeState:
     """`[d]`, or `[d + 1]` with the discriminator's logit last; empty where there is no critic."""
     critic_bias: float
     critic_reals: NDArray[np.int64]
-    """`[classes]`: reals that the critic was fitted on. Of a class without any it knows nothing."""
+    """`[classes]`: reals that the critic was fitted on, of generated classes. Of a class without any it knows nothing."""
     uses_d_logit: bool
     d_offset: NDArray[np.float64]
     """`[classes]`: what a relativistic loss leaves undefined, taken out before the critic reads the logit."""
@@ -71,8 +71,6 @@ class JudgeState:
     filters_by_probability: bool
     holdout_logits: NDArray[np.float64]
     """Sorted out-of-fold calibrated logits of hold-out reals."""
-    is_varied: NDArray[np.bool_]
-    """`[classes]`: classes whose pilot was varied from real samples. The critic judges the method of the pilot alone."""
     temperature: float
     holdout_distances: NDArray[np.float64]
     """Sorted near-copy distances of hold-out reals to the training split."""
@@ -93,9 +91,12 @@ class JudgeState:
         return content_sha256(file.read_bytes())
 
     def judges(self, batch: ScoringBatch) -> NDArray[np.bool_]:
-        """Return which rows the critic can judge: of a class that it has seen, made as its class's pilot was, or real."""
-        is_known = (batch.parents < 0) | (batch.is_classic == self.is_varied[batch.labels])
-        return np.asarray(is_known & (self.critic_reals[batch.labels] > 0))
+        """Return which rows the critic can judge: generated or real, of a class that it has seen.
+
+        Varied real samples look like their parents, real ones: what tells them from unseen reals is that the encoder knows
+        these parents.
+        """
+        return np.asarray(~batch.is_classic & (self.critic_reals[batch.labels] > 0))
 
     @classmethod
     def load(cls, file: Path) -> "JudgeState":

@@ -11,7 +11,7 @@ from aigc_pipeline.scorers.base import Columns, JudgeState, ScoringBatch, TrainR
 class NearestTrain:
     """Adds distance, its quantile among hold-out reals, neighbour and thresholds. A declared parent is left out.
 
-    Varied real samples of a parent are near each other on purpose: they are repeats only where nobody sees a difference.
+    Samples made from a parent are near each other on purpose: they are repeats only where nobody sees a difference.
     """
 
     columns: ClassVar[tuple[str, ...]] = (
@@ -33,6 +33,6 @@ class NearestTrain:
             "train_distance_quantile": percentile(distance, state.holdout_distances),
             "nearest_train_id": [reference.ids[i] for i in row],
             "copy_threshold": np.full(len(distance), state.copy_threshold),
-            "distinct_threshold": np.where(batch.is_classic, state.repeat_threshold, state.distinct_threshold),
+            "distinct_threshold": np.where(batch.parents >= 0, state.repeat_threshold, state.distinct_threshold),
             "judge_distance": judge_distance[:, 0],
         }

@@ -43,21 +43,25 @@ def calibrate(
     bench = open_bench(context, splits, embeddings, synthesizer)
     fitting = Fitting(context, config, splits, synthesizer, bench)
     state = fitting.distances(roles["calibration"], roles["selection"])
-    mode, reals = fitting.reals(roles["calibration"])
+    calibration, selection = (fitting.of_generated(roles[role]) for role in HELD_BACK)
+    mode, reals = fitting.reals(calibration)
     health = Health.without_critic()
     if mode != "none":
-        state = fitting.critic(state, reals, roles["calibration"], use_d_logit=mode == "calibration")
-        health = fitting.health(state, roles["selection"])
+        state = fitting.critic(state, reals, calibration, use_d_logit=mode == "calibration")
+        health = fitting.health(state, selection)
     trusted = mode != "none" and health.is_informative and not health.complaints
     state, pilot = fitting.normalize(replace(state, filters_by_probability=trusted))
     trade = None
     if rejection is not None and trusted:
-        state, trade = fitting.budget(state, pilot, policy, rejection, roles["calibration"])
+        state, trade = fitting.budget(state, pilot, policy, rejection, calibration)
     acceptance = fitting.acceptance(state, pilot, policy.gates)
     beside = fitting.pilots.beside(planned) if planned.with_classic else None
     classic = fitting.acceptance(state, beside, policy.gates) if beside else {}
     sha256 = state.save(context.out / STATE)
-    _tell(context, mode, health, len(roles["calibration"]), trade)
+    if len(fitting.generated_labels):
+        _tell(context, mode, health, len(calibration), trade)
+    else:
+        context.reporter.note("no class is generated: varied real samples are gated by label and distance alone.")
     return context.record(
         Judge,
         critic_mode=mode,

@@ -9,7 +9,7 @@ from aigc_pipeline.gates import AnyFilterGate, ClassQuota
 ROW = {
     "label": 3,
     "class_name": "three",
-    "origin": "generated",
+    "parent_ids": [],
     "class_want": 40,
     "class_have": 120,
     "label_predicted": 8,
@@ -53,7 +53,7 @@ def test_a_gate_names_its_numbers_and_its_limit(kind):
 
 
 def test_repeats_of_a_varied_sample_are_told_what_a_repeat_is_among_them():
-    assert "nobody sees a difference" in GATES["distinct"].explain(ROW | {"origin": "classic"})
+    assert "nobody sees a difference" in GATES["distinct"].explain(ROW | {"parent_ids": ["a"]})
 
 
 @pytest.mark.parametrize("kind", sorted(SAYS))

@@ -50,7 +50,6 @@ def make_state(**changes: object) -> JudgeState:
         "min_p_real": 0.0,
         "filters_by_probability": True,
         "holdout_logits": np.zeros(9),
-        "is_varied": np.array([False, True]),
         "temperature": 1.0,
         "holdout_distances": np.zeros(9),
         "holdout_outlyingness": np.zeros(0),
@@ -120,17 +119,16 @@ def test_without_a_hold_out_there_is_no_p(train):
     assert np.isnan(columns["ood_p"]).all()
 
 
-def test_the_critic_says_nothing_about_rows_that_its_pilot_did_not_hold(train):
-    """In order: generated, varied, generated from a parent; real, varied; generated of a class that it saw no real of."""
+def test_the_critic_says_nothing_about_varied_rows_and_classes_that_it_saw_no_real_of(train):
+    """In order: generated, varied, generated from a parent; real; of a class without reals: real, generated."""
     batch = make_batch(
         train[:6],
-        parents=[-1, 3, 3, -1, 3, -1],
-        labels=[0, 0, 0, 1, 1, 2],
-        is_classic=[False, True, False, False, True, False],
+        parents=[-1, 3, 3, -1, -1, -1],
+        labels=[0, 0, 0, 1, 2, 2],
+        is_classic=[False, True, False, False, False, False],
     )
     state = make_state(
         critic_reals=np.array([30, 30, 0]),
-        is_varied=np.array([False, True, False]),
         log_mean_ratio=np.zeros(3),
         acceptance_constant=np.full(3, 0.5),
         acceptance_peak=np.zeros(3),
@@ -139,7 +137,7 @@ def test_the_critic_says_nothing_about_rows_that_its_pilot_did_not_hold(train):
     columns = Critic().score(batch, state, make_reference(train))
 
     for name in Critic.columns:
-        assert np.isnan(columns[name]).tolist() == [False, True, False, False, False, True], name
+        assert np.isnan(columns[name]).tolist() == [False, True, False, False, True, True], name
 
 
 def test_nothing_below_the_smallest_probability_is_ever_accepted(train):
@@ -162,10 +160,10 @@ def test_a_state_read_back_is_the_state_that_was_written(tmp_path):
 def test_a_judge_of_another_version_is_refused_with_the_remedy(tmp_path):
     make_state().save(tmp_path / "judge.npz")
     with np.load(tmp_path / "judge.npz") as arrays:
-        older = {name: arrays[name] for name in arrays.files if name != "is_varied"} | {"scale": np.zeros(1)}
+        older = {name: arrays[name] for name in arrays.files if name != "temperature"} | {"scale": np.zeros(1)}
     np.savez(tmp_path / "judge.npz", **older)
 
-    with pytest.raises(WorkspaceError, match=r"another version of aigc .*: is_varied, scale.*run `aigc run` again"):
+    with pytest.raises(WorkspaceError, match=r"another version of aigc .*: scale, temperature.*run `aigc run` again"):
         JudgeState.load(tmp_path / "judge.npz")
 
 
