@@ -131,14 +131,28 @@ def test_the_critic_says_nothing_about_varied_rows_beside_generated_ones(vector_
     }
 
 
-def test_a_critic_that_cannot_tell_varied_rows_from_real_ones_filters_nothing_and_no_record_says_that_it_did(tmp_path):
-    run(fast_config("mixture", "train.generator.kind=classic", "calibrate.min_auc=0.9"), tmp_path)
+def test_a_critic_that_cannot_tell_generated_rows_filters_nothing_and_no_record_says_that_it_did(tmp_path):
+    run(fast_config("mixture", "calibrate.min_auc=0.99", "calibrate.max_auc=0.995"), tmp_path)
     table = pq.read_table(tmp_path / "versions" / "v0001" / "candidates.parquet").to_pandas()
     card = (tmp_path / "versions" / "v0001" / "README.md").read_text()
 
     assert table["accept_probability"].isna().all()
-    assert table["p_real"].notna().all()
+    assert table["p_real"][table["origin"] == "generated"].notna().all()
     assert "Not filtered by probability" in card
+
+
+def test_varied_real_samples_have_no_critic_and_parents_among_all_real_samples_but_tests(tmp_path, recording_reporter):
+    """A critic of varied real samples tells which parents the encoder knows."""
+    run(fast_config("mixture", "train.generator.kind=classic"), tmp_path, recording_reporter)
+    version = tmp_path / "versions" / "v0001"
+    table, card = pq.read_table(version / "candidates.parquet").to_pandas(), (version / "README.md").read_text()
+    real = pq.read_table(version / "metadata.parquet", columns=["sample_id", "role"]).to_pandas()
+    roles = dict(zip(real["sample_id"], real["role"], strict=True))
+
+    assert table[["p_real", "accept_probability"]].isna().all().all()
+    assert "Not filtered by probability" in card
+    assert any("no class is generated" in note for note in recording_reporter.notes)
+    assert {roles[parent] for ids in table["parent_ids"] for parent in ids} == {"train", "calibration", "selection"}
 
 
 def test_new_samples_move_no_old_one_and_retrain_nothing(tmp_path, recording_reporter):

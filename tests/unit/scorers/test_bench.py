@@ -46,11 +46,11 @@ def test_near_copies_are_searched_for_once_and_only_where_asked_for(bench, monke
     assert len(searches) == 1
 
 
-def test_varied_real_samples_are_repeats_only_where_nobody_sees_a_difference(bench):
+def test_samples_made_from_a_real_one_are_repeats_only_where_nobody_sees_a_difference(bench):
     """They are near each other on purpose: a class of a few similar samples could never be filled up."""
     batch = bench.prepare(
-        cells_from_numpy(POINTS[:2]), labels=np.zeros(2, np.int64), parents=np.arange(2),
-        is_classic=np.array([True, False]), ids=list("ab"), run_seed=0,
+        cells_from_numpy(POINTS[:2]), labels=np.zeros(2, np.int64), parents=np.array([0, -1]),
+        is_classic=np.zeros(2, bool), ids=list("ab"), run_seed=0,
     )  # fmt: skip
     state = make_state(distinct_threshold=0.2, repeat_threshold=0.01)
     thresholds = NearestTrain().score(batch, state, bench.reference)["distinct_threshold"]
