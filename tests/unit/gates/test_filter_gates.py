@@ -52,6 +52,14 @@ def test_a_large_class_needs_the_referees_first_choice_and_a_small_one_only_a_ch
     assert LabelAgreement().judge(table).tolist() == [True, False, True, False]
 
 
+def test_a_varied_real_sample_of_a_small_class_has_its_parents_label_whatever_the_referee_says():
+    table = make_scored(
+        2, label_predicted=[1.0, 1.0], label_probability=[0.01, 0.01], class_have=[5, 100], origin=["classic"] * 2
+    )
+
+    assert LabelAgreement().judge(table).tolist() == [True, False]
+
+
 def test_without_a_referee_labels_are_not_judged():
     table = make_scored(2, label_predicted=pa.nulls(2, pa.float64()), label_probability=pa.nulls(2, pa.float64()))
 
