@@ -83,7 +83,9 @@ class Pilots:
     def passes(self, state: JudgeState, pilot: Pilot, gates: Sequence[Gate]) -> NDArray[np.bool_]:
         """Tell which of a pilot pass all gates."""
         batch = pilot.batch
-        table = pa.table({"label": pa.array(batch.labels), **score_batch(batch, state, self.bench.reference)})
+        origins = np.where(batch.is_classic, "classic", "generated")
+        known = {"label": pa.array(batch.labels), "origin": pa.array(origins)}
+        table = pa.table(known | score_batch(batch, state, self.bench.reference))
         reasons = apply_gates(gates, add_set_columns(table, pilot.cells, self.splits.spec, state))
         return np.array([reason is None for reason in reasons], bool)
 
