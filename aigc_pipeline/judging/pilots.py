@@ -83,8 +83,8 @@ class Pilots:
     def passes(self, state: JudgeState, pilot: Pilot, gates: Sequence[Gate]) -> NDArray[np.bool_]:
         """Tell which of a pilot pass all gates."""
         batch = pilot.batch
-        origins = np.where(batch.is_classic, "classic", "generated")
-        known = {"label": pa.array(batch.labels), "origin": pa.array(origins)}
+        parents = [[str(row)] if row >= 0 else [] for row in batch.parents]
+        known = {"label": pa.array(batch.labels), "parent_ids": pa.array(parents, pa.list_(pa.string()))}
         table = pa.table(known | score_batch(batch, state, self.bench.reference))
         reasons = apply_gates(gates, add_set_columns(table, pilot.cells, self.splits.spec, state))
         return np.array([reason is None for reason in reasons], bool)

@@ -27,6 +27,7 @@ def make_scored(n: int, **columns: object) -> pa.Table:
         "label": [0] * n,
         "class_name": ["a"] * n,
         "origin": ["generated"] * n,
+        "parent_ids": pa.array([[]] * n, pa.list_(pa.string())),
         "ood_p": [0.5] * n,
         "log_density_ratio": [0.0] * n,
         "label_predicted": [0.0] * n,
@@ -52,9 +53,9 @@ def test_a_large_class_needs_the_referees_first_choice_and_a_small_one_only_a_ch
     assert LabelAgreement().judge(table).tolist() == [True, False, True, False]
 
 
-def test_a_varied_real_sample_of_a_small_class_has_its_parents_label_whatever_the_referee_says():
+def test_what_is_made_from_a_sample_of_a_small_class_has_its_label_whatever_the_referee_says():
     table = make_scored(
-        2, label_predicted=[1.0, 1.0], label_probability=[0.01, 0.01], class_have=[5, 100], origin=["classic"] * 2
+        2, label_predicted=[1.0, 1.0], label_probability=[0.01, 0.01], class_have=[5, 100], parent_ids=[["a"]] * 2
     )
 
     assert LabelAgreement().judge(table).tolist() == [True, False]
