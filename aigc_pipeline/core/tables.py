@@ -96,7 +96,7 @@ _SCORES = (
         "ood_p",
         pa.float32(),
         "Conformal p-value of being in distribution: share of unseen real samples that lie as far out. Null for varied "
-        "real samples and in classes of fewer than 30 training samples.",
+        "real samples and in classes of fewer than 25 training samples.",
         nullable=True,
     ),
     Column(

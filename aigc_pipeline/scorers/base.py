@@ -15,6 +15,8 @@ from aigc_pipeline.core.samples import content_sha256
 from aigc_pipeline.features.search import Reference
 
 FloatArray = NDArray[np.float32]
+SMALL_CLASS = 25
+"""Training samples under which nothing that is fitted knows a class: not the encoder, and not the critic."""
 _ANEW = "Remove the folder {folder} and run `aigc run` again with the same settings: the judge is then fitted anew."
 Columns = Mapping[str, NDArray[np.generic] | list[str]]
 
@@ -94,9 +96,10 @@ class JudgeState:
         """Return which rows the critic can judge: generated or real, of a class that it has seen.
 
         Varied real samples look like their parents, real ones: what tells them from unseen reals is that the encoder knows
-        these parents.
+        these parents. Nor are others judged that are made from samples of a small class.
         """
-        return np.asarray(~batch.is_classic & (self.critic_reals[batch.labels] > 0))
+        is_like_parent = batch.is_classic | ((batch.parents >= 0) & (self.class_have[batch.labels] < SMALL_CLASS))
+        return np.asarray(~is_like_parent & (self.critic_reals[batch.labels] > 0))
 
     @classmethod
     def load(cls, file: Path) -> "JudgeState":

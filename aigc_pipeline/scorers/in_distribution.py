@@ -10,19 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aigc_pipeline.features.neighbours import nearest
-from aigc_pipeline.scorers.base import Columns, FloatArray, JudgeState, ScoringBatch, TrainReference
+from aigc_pipeline.scorers.base import SMALL_CLASS, Columns, FloatArray, JudgeState, ScoringBatch, TrainReference
 
 NEIGHBOURS = 5
-_MIN_CLASS = 30
-"""In smaller classes even real samples lie far from the 5th nearest: of unseen MNIST digits the limit meant for 2 % refused
-46 % in classes of 3, 15 % of 10, 10 % of 16 and 3 % of 29 training samples (docs/LOG.md)."""
 
 
 class InDistribution:
     """Adds `ood_p`. A declared parent is left out.
 
-    Null where there is no hold-out, in classes too small for it, and for varied real samples, which are as typical as
-    their parents.
+    Null where there is no hold-out, and for varied real samples, which are as typical as their parents; and in small classes,
+    where even real samples lie far from the 5th nearest: of unseen MNIST digits a limit meant for 2 % refused 46 % in classes
+    of 3 training samples, 10 % of 16 and 3 % of 29 (docs/LOG.md).
     """
 
     columns: ClassVar[tuple[str, ...]] = ("ood_p",)
@@ -34,7 +32,7 @@ class InDistribution:
         exclude = batch.parents if (batch.parents >= 0).any() else None
         distance = outlyingness(batch.features, reference.features, exclude=exclude)
         p = conformal_p(distance, state.holdout_outlyingness)
-        return {"ood_p": np.where(batch.is_classic | (state.class_have[batch.labels] < _MIN_CLASS), np.nan, p)}
+        return {"ood_p": np.where(batch.is_classic | (state.class_have[batch.labels] < SMALL_CLASS), np.nan, p)}
 
 
 def outlyingness(
