@@ -88,7 +88,7 @@ def unfiltered_words(content: ReportContent) -> str | None:
     if judge.complaints:
         return judge.complaints[0]
     if judge.critic_mode == "none":
-        return "there is no critic, for want of real samples"
+        return "there is no critic: nothing was generated, or too few real samples to fit one"
     if judge.auc is None:
         return "no selection sample was left to prove the critic on"
     if not judge.filters_by_probability:
@@ -174,7 +174,8 @@ def _of_judgement(content: ReportContent) -> Iterator[Caution]:
         yield Caution(True, f"Filtering by probability is blocked: {complaint}.")
     if judge.critic_mode == "none":
         yield Caution(
-            False, "There is no critic (too few real samples): candidates passed on label and distance alone."
+            False,
+            "There is no critic (nothing was generated, or too few real samples): candidates passed on label and distance alone.",
         )
     elif judge.critic_mode == "crossfit":
         words = "the critic is cross-fitted on training and calibration samples together."

@@ -426,7 +426,10 @@ def test_a_verdict_by_the_users_own_training_is_not_said_to_come_from_batches_of
     ("changes", "reason"),
     [
         ({"complaints": ("it separates perfectly",), "healthy": False}, "it separates perfectly"),
-        ({"critic_mode": "none", "auc": None}, "there is no critic, for want of real samples"),
+        (
+            {"critic_mode": "none", "auc": None},
+            "there is no critic: nothing was generated, or too few real samples to fit one",
+        ),
         ({"auc": None}, "no selection sample was left to prove the critic on"),
         ({"auc": 0.503}, "the critic cannot tell real from synthetic samples (AUC 0.503)"),
         ({"filters_by_probability": True}, "none of the gates reads it"),
