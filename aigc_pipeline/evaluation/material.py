@@ -135,17 +135,17 @@ class Material:
         """Return judge features of some candidates."""
         return LabelledFeatures(self.candidate_features[rows], self.candidates.labels[rows])
 
-    def pools(self, *unseen: Role) -> dict[Mix, Pool]:
+    def pools(self, *compared: Role) -> dict[Mix, Pool]:
         """Return the accepted rows of every mix that there is; the plan's own comes first.
 
         Args:
-            unseen: roles that a training is compared on, and must not see samples made from.
+            compared: roles that a training is compared on: it must see no sample made from them.
         """
         accepted = np.flatnonzero(self.table["accepted"].to_numpy(zero_copy_only=False))
         if not len(accepted):
             return {}
         table = self.table.take(pa.array(accepted))
-        seen = np.flatnonzero(~self.is_made_from(*unseen))
+        seen = np.flatnonzero(~self.is_made_from(*compared))
         rows = {mix: np.intersect1d(chosen_rows(self.table, mix), seen) for mix in mixes(table)}
         weights = self.table["importance_weight"].to_numpy()
         return {mix: Pool(self.candidates.take(index), weights[index]) for mix, index in rows.items() if len(index)}

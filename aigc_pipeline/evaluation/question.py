@@ -171,12 +171,12 @@ class Question:
         if selection is None or len(selection) < self.settings.min_selection:
             arm = baselines[-1]
             return arm, default_choice(arm, pools, options, names) if pools else None, []
-        rest, unseen = material.all_but("selection", "test"), material.pools("selection")
-        trials = self._trials("selection", options.num_trainings(len(baselines), len(unseen)), rest)
+        rest, usable = material.all_but("selection", "test"), material.pools("selection")
+        trials = self._trials("selection", options.num_trainings(len(baselines), len(usable)), rest)
         found = choose_baseline(trials, baselines, rest, selection, options.num_seeds)
-        if not unseen:
+        if not usable:
             return found[0], default_choice(found[0], pools, options, names) if pools else None, []
-        choice, doses = choose_option(trials, found, unseen, rest, selection, options, names)
+        choice, doses = choose_option(trials, found, usable, rest, selection, options, names)
         return found[0], choice, doses
 
     def _worth(self, baseline: Arm, correct: Mapping[str, NDArray[np.bool_]]) -> tuple[Worth, ...]:

@@ -24,6 +24,7 @@ from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.records import DatasetSplits
 from aigc_pipeline.scorers import Bench, JudgeState, ScoringBatch
 from aigc_pipeline.scorers.acceptance import solve_acceptance, solve_discriminator
+from aigc_pipeline.scorers.base import SMALL_CLASS
 from aigc_pipeline.scorers.calibration import fit_temperature
 from aigc_pipeline.scorers.calibrators import fit_per_class
 from aigc_pipeline.scorers.critic import (
@@ -102,25 +103,28 @@ class Fitting:
         )
 
     @property
-    def generated_labels(self) -> NDArray[np.int64]:
-        """The classes that the critic judges."""
-        if self.synthesizer.generator.origin == "classic":
+    def judged_labels(self) -> NDArray[np.int64]:
+        """The classes that the critic judges: generated ones; where samples are made from real ones, only large ones."""
+        family = self.synthesizer.generator
+        if family.origin == "classic":
             return np.zeros(0, np.int64)
-        return np.setdiff1d(np.arange(len(self.splits.classes)), list(self.synthesizer.varied_labels))
+        generated = np.setdiff1d(np.arange(len(self.splits.classes)), list(self.synthesizer.varied_labels))
+        have = np.array(self.splits.class_counts["train"])
+        return generated[have[generated] >= SMALL_CLASS] if family.uses_parents else generated
 
-    def of_generated(self, reals: LabelledCells) -> LabelledCells:
+    def of_judged(self, reals: LabelledCells) -> LabelledCells:
         """Return the reals of the classes that the critic judges."""
-        return reals.take(np.flatnonzero(np.isin(reals.labels, self.generated_labels)))
+        return reals.take(np.flatnonzero(np.isin(reals.labels, self.judged_labels)))
 
     def reals(self, calibration: LabelledCells) -> tuple[str, LabelledCells]:
         """Choose which reals fit the critic.
 
         Args:
-            calibration: of generated classes.
+            calibration: of the classes that the critic judges.
         """
         if len(calibration) >= self.config.min_calibration:
             return "calibration", calibration
-        both = concatenate(self.of_generated(self.synthesizer.train), calibration)
+        both = concatenate(self.of_judged(self.synthesizer.train), calibration)
         return ("crossfit", both) if len(both) >= self.config.min_reals else ("none", both)
 
     def critic(
@@ -167,13 +171,13 @@ class Fitting:
         return measure(logit, labels, is_real, self.config.limits(), seed=self.context.seed_for("health"))
 
     def normalize(self, state: JudgeState) -> tuple[JudgeState, Pilot]:
-        """Draw the pilot pool; make ratios average 1 over its fakes of each generated class."""
+        """Draw the pilot pool; make ratios average 1 over its fakes of each class that the critic judges."""
         pilot = self.pilots.fresh("pilot")
         if not len(state.critic_weights):
             return state, pilot
         logit = np.clip(calibrated_logit(pilot.batch, state), -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
         mean = state.log_mean_ratio.copy()
-        for label in self.generated_labels:
+        for label in self.judged_labels:
             mean[label] = np.log(np.exp(logit[pilot.batch.labels == label]).mean())
         return replace(state, log_mean_ratio=mean), pilot
 
@@ -219,7 +223,7 @@ class Fitting:
         ratio = log_ratio(batch, state)
         constants, peaks = state.acceptance_constant.copy(), state.acceptance_peak.copy()
         allowed = p_of(calibrated_logit(batch, state)) >= gate.min_p_real
-        for label in self.generated_labels:
+        for label in self.judged_labels:
             name = self.splits.classes[label]
             in_class = batch.labels == label
             rows = in_class & passed if (in_class & passed).sum() >= _MIN_SURVIVORS else in_class

@@ -48,7 +48,7 @@ class JudgeState:
     """`[d]`, or `[d + 1]` with the discriminator's logit last; empty where there is no critic."""
     critic_bias: float
     critic_reals: NDArray[np.int64]
-    """`[classes]`: reals that the critic was fitted on, of generated classes. Of a class without any it knows nothing."""
+    """`[classes]`: reals that the critic was fitted on, of classes that it judges. Of a class without any it knows nothing."""
     uses_d_logit: bool
     d_offset: NDArray[np.float64]
     """`[classes]`: what a relativistic loss leaves undefined, taken out before the critic reads the logit."""
@@ -96,10 +96,9 @@ class JudgeState:
         """Return which rows the critic can judge: generated or real, of a class that it has seen.
 
         Varied real samples look like their parents, real ones: what tells them from unseen reals is that the encoder knows
-        these parents. Nor are others judged that are made from samples of a small class.
+        these parents.
         """
-        is_like_parent = batch.is_classic | ((batch.parents >= 0) & (self.class_have[batch.labels] < SMALL_CLASS))
-        return np.asarray(~is_like_parent & (self.critic_reals[batch.labels] > 0))
+        return np.asarray(~batch.is_classic & (self.critic_reals[batch.labels] > 0))
 
     @classmethod
     def load(cls, file: Path) -> "JudgeState":

@@ -121,8 +121,8 @@ def log_ratio(batch: ScoringBatch, state: JudgeState) -> NDArray[np.float64]:
 class Critic:
     """Adds `p_real`, `log_density_ratio`, `real_percentile` and `accept_probability`.
 
-    All are null without a critic, for varied real samples and whatever else is made from samples of a small class, and for
-    classes that the critic saw no real sample of.
+    All are null without a critic, for varied real samples, and for classes that the critic saw no real sample of: it is
+    shown none of small classes whose samples are made from real ones.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("p_real", "log_density_ratio", "real_percentile", "accept_probability")

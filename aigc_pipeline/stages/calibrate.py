@@ -43,7 +43,7 @@ def calibrate(
     bench = open_bench(context, splits, embeddings, synthesizer)
     fitting = Fitting(context, config, splits, synthesizer, bench)
     state = fitting.distances(roles["calibration"], roles["selection"])
-    calibration, selection = (fitting.of_generated(roles[role]) for role in HELD_BACK)
+    calibration, selection = (fitting.of_judged(roles[role]) for role in HELD_BACK)
     mode, reals = fitting.reals(calibration)
     health = Health.without_critic()
     if mode != "none":
@@ -58,10 +58,12 @@ def calibrate(
     beside = fitting.pilots.beside(planned) if planned.with_classic else None
     classic = fitting.acceptance(state, beside, policy.gates) if beside else {}
     sha256 = state.save(context.out / STATE)
-    if len(fitting.generated_labels):
+    if len(fitting.judged_labels):
         _tell(context, mode, health, len(calibration), trade)
     else:
-        context.reporter.note("no class is generated: varied real samples are gated by label and distance alone.")
+        context.reporter.note(
+            "no class is generated that a critic can judge: candidates are gated by label and distance alone."
+        )
     return context.record(
         Judge,
         critic_mode=mode,

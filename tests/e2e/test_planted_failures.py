@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -13,7 +14,7 @@ from aigc_pipeline.core.errors import DataError
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.generators.adversarial import Objective
 from aigc_pipeline.pipeline import Judged, judge_pipeline, plan_pipeline
-from tests.e2e.running import fast_config
+from tests.e2e.running import fast_config, run
 
 pytestmark = pytest.mark.e2e
 
@@ -96,3 +97,16 @@ def test_ninety_identical_pictures_are_one_sample_and_refused_in_words(tmp_path)
 
     with pytest.raises(DataError, match=r"the test split has no sample of '5' \(1 samples in 1 clusters"):
         judge(folder, tmp_path / "workspace")
+
+
+def test_nothing_is_said_to_be_filtered_by_a_critic_that_judges_no_class(tmp_path, recording_reporter):
+    """Ten classes of twelve training samples, made from these: neither judged, nor called filtered."""
+    folder, never = write_digits(tmp_path / "data", dict.fromkeys(range(10), 20)), "calibrate.max_excess_ece=0.9"
+    overrides = ("train.generator.kind=warp", "calibrate.min_auc=0.5", "calibrate.min_effective_share=0.001", never)
+    run(fast_config(str(folder), *overrides), tmp_path / "workspace", recording_reporter)
+    version = tmp_path / "workspace" / "versions" / "v0001"
+
+    assert pq.read_table(version / "candidates.parquet")["p_real"].null_count > 0
+    assert pq.read_table(version / "candidates.parquet")["p_real"].drop_null().to_pylist() == []
+    assert "Not filtered by probability" in (version / "README.md").read_text()
+    assert any("no class is generated that a critic can judge" in note for note in recording_reporter.notes)
