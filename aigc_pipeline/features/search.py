@@ -57,8 +57,9 @@ class Forbidden:
     def mask(self, bounds: Float[Tensor, "s v b"], start: int) -> None:
         """Put bounds to infinity where the row, numbered from `start` on, is forbidden."""
         stop = start + bounds.shape[2]
-        sample, column = ((self.rows >= start) & (self.rows < stop)).nonzero(as_tuple=True)
-        bounds[sample, :, self.rows[sample, column] - start] = torch.inf
+        if self.rows.shape[1]:
+            sample, column = ((self.rows >= start) & (self.rows < stop)).nonzero(as_tuple=True)
+            bounds[sample, :, self.rows[sample, column] - start] = torch.inf
         if self.first is not None and bool((self.first < stop).any()):
             bounds.masked_fill_((torch.arange(start, stop) >= self.first[:, None])[:, None, :], torch.inf)
 
@@ -126,15 +127,19 @@ class Reference:
         numbers = self.space(queries.flatten(0, 1)).view(*queries.shape[:2], -1)
         bounds = self._bounds(numbers, forbidden)
         num_groups, flat = bounds.shape[2], bounds.flatten(1)
-        first = flat.topk(min(k, flat.shape[1]), dim=1, largest=False).indices
+        least = flat.topk(min(k + 1, flat.shape[1]), dim=1, largest=False)
+        first = least.indices[:, :k]
         best = self._best_of(queries, first // num_groups, self._members(first % num_groups), k, forbidden)
-        is_open = (flat.scatter_(1, first, torch.inf) < best.limit[:, None]) & (best.limit > 0)[:, None]
-        if self.numbers is None:
-            self._look_into(is_open, bounds, queries, numbers, best, forbidden)
+        doubtful = ((least.values[:, -1] < best.limit) & (best.limit > 0)).nonzero()[:, 0]
+        if not len(doubtful):
             return best
-        is_crowded = is_open.sum(1) > queries.shape[2] * _OPEN_PER_NUMBER * is_open.shape[1]
-        is_open[is_crowded] = False
-        is_crowded |= self._look_into(is_open, bounds, queries, numbers, best, forbidden)
+        is_open = flat[doubtful].scatter_(1, first[doubtful], torch.inf) < best.limit[doubtful, None]
+        is_crowded = torch.zeros(len(queries), dtype=torch.bool)
+        if self.numbers is not None:
+            is_crowded[doubtful] = is_open.sum(1) > queries.shape[2] * _OPEN_PER_NUMBER * is_open.shape[1]
+            is_open[is_crowded[doubtful]] = False
+        samples, columns = is_open.nonzero(as_tuple=True)
+        is_crowded |= self._look_into(doubtful[samples], columns, bounds, queries, numbers, best, forbidden)
         crowded = is_crowded.nonzero()[:, 0]
         if len(crowded):
             again = self.whole.best(queries[crowded], k, forbidden.take(crowded))
@@ -161,7 +166,8 @@ class Reference:
         if self.numbers is not None:
             return self.numbers[start : start + self.block_rows]
         rows = self.space(self.points[start : start + self.block_rows])
-        return functional.pad(rows, (0, 0, 0, self.block_rows - len(rows)))
+        missing = self.block_rows - len(rows)
+        return functional.pad(rows, (0, 0, 0, missing)) if missing else rows
 
     def _members(self, groups: Int[Tensor, "*p"]) -> Int[Tensor, "*p r"]:
         """Return the rows of some groups; some lie behind the last row."""
@@ -194,17 +200,20 @@ class Reference:
 
     def _look_into(
         self,
-        is_open: Bool[Tensor, "s vg"],
+        samples: Int[Tensor, " o"],
+        columns: Int[Tensor, " o"],
         bounds: Float[Tensor, "s v g"],
         queries: Float[Tensor, "s v d"],
         numbers: Float[Tensor, "s v c"],
         best: "Best",
         forbidden: Forbidden,
     ) -> Bool[Tensor, " s"]:
-        """Measure what may be nearer in open groups; return the samples left off because there is too much of it."""
+        """Measure what may be nearer in open groups (`columns` of the bounds, views by groups) of some samples.
+
+        Returns which of the samples were left off because there is too much of it.
+        """
         num_measured, allowed = torch.zeros(len(queries)), queries.shape[1] * len(self.points) / _ROWS_PER_MEASURED
-        norms, (samples, columns) = self._norms(numbers), is_open.nonzero(as_tuple=True)
-        views, groups = columns // bounds.shape[2], columns % bounds.shape[2]
+        norms, views, groups = self._norms(numbers), columns // bounds.shape[2], columns % bounds.shape[2]
         least = bounds[samples, views, groups]
         order, step = least.argsort(), max(1, _GATHERED_ENTRIES // (_GROUP_ROWS * numbers.shape[2]))
         for start in range(0, len(order), step):
