@@ -31,6 +31,8 @@ class RawDataset(Record):
 
     modality: str
     source: str
+    source_settings: str = ""
+    """Digest of the settings that it was listed and read with."""
     classes: tuple[str, ...]
     num_listed: int
     num_samples: int

@@ -29,6 +29,9 @@ class IngestConfig(Settings):
     source: AnySource
     max_quarantined_share: float = Field(default=0.5, ge=0, le=1)
     """More unreadable samples than this end the run: a broken mount, not a few bad files."""
+    max_lost_share: float = Field(default=0.5, ge=0, le=1)
+    """Fewer samples than the last run of this workspace took from the same source, by more than this share, end the run: a
+    mount or a copy that is not complete. 1 lets any number go."""
 
 
 def list_source(config: IngestConfig) -> SourceListing:
@@ -53,8 +56,11 @@ def ingest(context: Context, config: IngestConfig, listing: SourceListing) -> Ra
     Writes `raw-*.arrow` (readable samples with their content, facts and attributes as JSON, null where none) and `ledger.arrow` (one row per listed sample).
 
     Raises:
-        SourceError: if no class is left, or more than `max_quarantined_share` could not be read.
+        SourceError: if more than `max_lost_share` is gone since last time, or more than `max_quarantined_share` could not
+            be read.
     """
+    before = _last_time(context, config, listing)
+    _refuse_loss(config, listing, before)
     modality = MODALITIES[listing.modality]
     ledger: list[dict[str, object]] = []
     quarantined: Counter[str] = Counter()
@@ -78,6 +84,11 @@ def ingest(context: Context, config: IngestConfig, listing: SourceListing) -> Ra
     _refuse_ruin(config, listing, quarantined, ledger)
     if quarantined:
         context.reporter.note(_quarantine_note(quarantined, ledger, classes))
+    if before is not None and (gone := sorted(set(before.classes) - {str(row["class_name"]) for row in ledger})):
+        context.reporter.note(
+            f"of {', '.join(map(repr, gone))}, which the last run had, nothing is listed any more. `label` numbers the "
+            "classes by name: those behind get new numbers."
+        )
     for names in _look_alike(classes):
         context.reporter.note(
             f"the classes {' and '.join(map(repr, names))} differ in case or in how accents are written alone. They are "
@@ -88,6 +99,7 @@ def ingest(context: Context, config: IngestConfig, listing: SourceListing) -> Ra
         fingerprint=digest_of([STAGE_VERSION, listing.modality, content.hexdigest()]),
         modality=listing.modality,
         source=listing.uri,
+        source_settings=config.source.digest(),
         classes=tuple(sorted(classes)),
         num_listed=len(ledger),
         num_samples=len(ledger) - quarantined.total(),
@@ -178,6 +190,24 @@ def _look_alike(classes: Iterable[str]) -> list[list[str]]:
     for name in sorted(classes):
         groups[unicodedata.normalize("NFKC", name).casefold()].append(name)
     return [names for names in groups.values() if len(names) > 1]
+
+
+def _last_time(context: Context, config: IngestConfig, listing: SourceListing) -> RawDataset | None:
+    """Return what this workspace took last, if it was the same source under the same settings."""
+    before = context.previous(RawDataset)
+    same = before is not None and (before.source, before.source_settings) == (listing.uri, config.source.digest())
+    return before if same else None
+
+
+def _refuse_loss(config: IngestConfig, listing: SourceListing, before: RawDataset | None) -> None:
+    if before is None or listing.num_listed >= (1 - config.max_lost_share) * before.num_listed:
+        return
+    msg = (
+        f"{listing.uri} lists {listing.num_listed:,} samples; the last run of this workspace listed {before.num_listed:,}. A "
+        "mount or a copy that is not complete looks like this. Complete the source; or, if the samples were removed on "
+        f"purpose, run once with `-o ingest.max_lost_share=1` (now {config.max_lost_share})."
+    )
+    raise SourceError(msg)
 
 
 def _refuse_ruin(

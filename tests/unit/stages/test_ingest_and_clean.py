@@ -80,6 +80,41 @@ def test_mostly_unreadable_sources_end_the_run_with_an_example(folder, context):
         take(folder, context)
 
 
+def committed(folder, context, **settings):
+    """Ingest as a run does, which remembers what it took."""
+    config = load_config(source=folder, overrides=[f"ingest.{k}={v}" for k, v in settings.items()])
+    return StageCaller.of(config, context, None)(ingest, config.ingest, list_source(config.ingest))
+
+
+def test_a_source_that_lost_most_of_its_samples_ends_the_run_until_it_is_allowed_once(folder, context):
+    committed(folder, context)
+    gone = [folder / name / f"{i}.png" for name in ("cat", "dog") for i in range(4)]
+    contents = [file.read_bytes() for file in gone]
+    for file in gone:
+        file.unlink()
+
+    with pytest.raises(SourceError, match=r"lists 4 samples; the last run .* 12\..*max_lost_share=1` \(now 0.5\)"):
+        committed(folder, context)
+    assert committed(folder, context, max_lost_share=1).num_listed == 4
+    assert committed(folder, context, max_lost_share=0.4).num_listed == 4  # from here on, these four are all there is
+    for file, content in zip(gone, contents, strict=True):
+        file.write_bytes(content)
+    assert committed(folder, context).num_listed == 12
+
+
+def test_half_of_the_samples_and_other_settings_of_the_source_are_no_loss(folder, context, tmp_path):
+    committed(folder, context)
+    for i in range(6):
+        (folder / "dog" / f"{i}.png").unlink()
+    assert committed(folder, context).num_listed == 6
+    assert "of 'dog', which the last run had, nothing is listed" in context.reporter.notes[-1]
+
+    other = tmp_path / "other"
+    (other / "cat").mkdir(parents=True)
+    (other / "cat" / "0.png").write_bytes(png(0))
+    assert committed(other, context).num_listed == 1
+
+
 def test_the_source_is_never_written_to(folder, context):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     take(folder, context)
