@@ -228,9 +228,7 @@ def clusters(pixels: Pixels, spec: ImageSpec) -> NDArray[np.int64]:
     """Return the near-duplicate clusters that cleaning keeps together."""
     limit = CleanConfig().near_duplicate_tolerances * modality_of(spec).tolerance
     unmirrored = spec.model_copy(update={"symmetries": ()})  # which mirrorings are legal is said after cleaning
-    return near_duplicate_clusters(
-        cells_from_numpy(pixels), unmirrored, limit=limit, generator=np.random.default_rng(SEED)
-    )
+    return near_duplicate_clusters(cells_from_numpy(pixels), unmirrored, limit=limit)
 
 
 def show(value: object) -> str:

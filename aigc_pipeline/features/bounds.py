@@ -8,10 +8,10 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 NUM_COMPONENTS = 128
-"""Fewer leave many rows of colour pictures to measure; more take longer to compare (docs/LOG.md)."""
-_SHORT = 4 * NUM_COMPONENTS
-"""Rows as short as this stand for themselves: looking closer costs more than components save."""
-_COMPONENT_ROWS = 4 * NUM_COMPONENTS
+"""To find the nearest row: fewer leave many rows of colour pictures to measure; more take longer to compare (docs/LOG.md)."""
+_SHORT = 4
+"""Rows of so many times the components, or shorter, stand for themselves: looking closer costs more than components save."""
+_COMPONENT_ROWS = 512
 """Rows that the components are read off: any will do, since they decide the time alone."""
 _WIDENED_ROWS = 256
 _ROUNDING, _DOUBLE_ROUNDING = 2.0**-24, 2.0**-53
@@ -31,13 +31,13 @@ class BoundingSpace:
     """Orthonormal directions; None where the centered rows stand for themselves."""
 
     @classmethod
-    def of(cls, points: Float[Tensor, "n d"]) -> "BoundingSpace":
+    def of(cls, points: Float[Tensor, "n d"], num_components: int = NUM_COMPONENTS) -> "BoundingSpace":
         """Choose principal components, or none where they save nothing."""
         center = points.mean(0).double()
-        if min(points.shape) <= _SHORT:
+        if min(points.shape) <= _SHORT * num_components:
             return cls(center, None)
         some = points[:: -(-len(points) // _COMPONENT_ROWS)] - center
-        vectors = torch.linalg.eigh(some @ some.T).eigenvectors[:, -NUM_COMPONENTS:]
+        vectors = torch.linalg.eigh(some @ some.T).eigenvectors[:, -num_components:]
         return cls(center, torch.linalg.qr(some.T @ vectors).Q)
 
     @property
@@ -56,7 +56,7 @@ class BoundingSpace:
         size = len(self.center)
         if self.components is None:
             return (2 * size + 16) * _ROUNDING
-        return (2 * NUM_COMPONENTS + 32) * _ROUNDING + 4 * math.sqrt(20 * size * _DOUBLE_ROUNDING)
+        return (2 * self.components.shape[1] + 32) * _ROUNDING + 4 * math.sqrt(20 * size * _DOUBLE_ROUNDING)
 
     def __call__(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Return what stands for some rows."""

@@ -190,7 +190,7 @@ class Reference:
     ) -> "Best":
         """Measure all rows of some groups."""
         sample, flat = torch.arange(len(queries)).repeat_interleave(view.shape[1]), rows.flatten(0, 1)
-        squared = _squared(queries[sample, view.flatten()], self.points, flat.clamp_max(len(self.points) - 1))
+        squared = squared_distances(queries[sample, view.flatten()], self.points, flat.clamp_max(len(self.points) - 1))
         squared.masked_fill_(~self._may_match(sample, flat, forbidden), torch.inf)
         near = squared.view(len(queries), -1).topk(min(k, rows[0].numel()), dim=1, largest=False)
         best = Best.nothing(len(queries), k)
@@ -227,7 +227,7 @@ class Reference:
                 is_near &= norms[sample, view][:, None] + self.offsets[rows] - 2 * dots < best.limit[sample, None]
             pair, member = is_near.nonzero(as_tuple=True)
             sample, view, chosen = sample[pair], view[pair], rows[pair, member]
-            best.add(sample, chosen, _squared(queries[sample, view], self.points, chosen[:, None])[:, 0])
+            best.add(sample, chosen, squared_distances(queries[sample, view], self.points, chosen[:, None])[:, 0])
             if self.numbers is not None:
                 num_measured += torch.bincount(sample, minlength=len(queries))
         return num_measured > allowed
@@ -271,10 +271,10 @@ def _tensor(array: FloatArray) -> Float[Tensor, "n d"]:
     return torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
 
 
-def _squared(
+def squared_distances(
     queries: Float[Tensor, "p d"], points: Float[Tensor, "n d"], rows: Int[Tensor, "p r"]
 ) -> Float64[Tensor, "p r"]:
-    """Measure by subtraction: the product form loses exact zeros to cancellation."""
+    """Measure queries against some rows each, by subtraction: the product form loses exact zeros to cancellation."""
     squared = torch.empty(rows.shape, dtype=torch.float64)
     step = max(1, _MEASURED_ENTRIES // max(1, rows.shape[1] * points.shape[1]))
     for start in range(0, len(rows), step):

@@ -27,7 +27,7 @@ from aigc_pipeline.modalities import MODALITIES, modality_of
 from aigc_pipeline.modalities.contents import decode_rows
 from aigc_pipeline.records import CleanDataset, RawDataset
 
-STAGE_VERSION = 4
+STAGE_VERSION = 5
 _DEFAULT_GATES: tuple[AnyCleaningGate, ...] = (SizeLimits(), Constant(), LabelConflict(), Leakage(), Duplicate())
 
 
@@ -63,7 +63,6 @@ def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDatase
         decode_rows(table["content"], kept_rows, spec),
         spec,
         limit=config.near_duplicate_tolerances * modality_of(spec).tolerance,
-        generator=np.random.default_rng(context.seed_for("projection")),
     )
     if (note := _disagreeing(kept, clusters)) is not None:
         context.reporter.note(note)

@@ -1,7 +1,11 @@
 import numpy as np
+import pytest
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from aigc_pipeline.data.shards import cells_from_numpy
-from aigc_pipeline.features.clusters import connected, near_duplicate_clusters
+from aigc_pipeline.features.clusters import joined, near_duplicate_clusters
+from aigc_pipeline.features.views import first_view, view_blocks
 from aigc_pipeline.modalities import ImageSpec
 
 SPEC = ImageSpec(height=16, width=16, channels=1)
@@ -14,7 +18,7 @@ def pictures(num, seed=0):
 
 def clusters(*sets):
     cells = cells_from_numpy(np.concatenate(sets))
-    return near_duplicate_clusters(cells, SPEC, limit=LIMIT, generator=np.random.default_rng(0)).tolist()
+    return near_duplicate_clusters(cells, SPEC, limit=LIMIT).tolist()
 
 
 def test_unlike_pictures_are_clusters_of_their_own():
@@ -60,5 +64,41 @@ def test_more_copies_than_neighbours_are_looked_at_are_one_cluster():
     assert len(set(clusters(copies))) == 1
 
 
-def test_connected_names_components_by_their_smallest_member():
-    assert connected(6, [(4, 2), (2, 5), (0, 1)]).tolist() == [0, 0, 2, 3, 2, 2]
+def test_a_crowd_of_near_copies_is_one_cluster_beside_others():
+    draw = np.random.default_rng(2)
+    crowd = np.clip(pictures(1).astype(np.int64) + draw.integers(-3, 4, (400, 16, 16, 1)), 0, 255).astype(np.uint8)
+
+    assert clusters(pictures(200, seed=3), crowd) == [*range(200), *[200] * 400]
+
+
+@pytest.mark.parametrize("num", [40, 400])
+def test_the_pairs_are_those_of_brute_force_whatever_stands_for_the_rows(num):
+    """Smooth pictures: many lie near the limit. From 129 on, components stand for them."""
+    draw = np.random.default_rng(num)
+    smooth = np.kron(draw.normal(0, 9, (num, 4, 4, 1)), np.ones((4, 4, 1))) + draw.normal(0, 3, (num, 16, 16, 1))
+    cells = cells_from_numpy(np.clip(128 + smooth, 0, 255).astype(np.uint8))
+    points = first_view(cells, SPEC).astype(np.float64)
+    pairs = set()
+    for start, views in zip(range(0, num, 256), view_blocks(cells, SPEC), strict=True):
+        for view in views:
+            far = np.sqrt(np.square(view[:, None].astype(np.float64) - points[None]).mean(2))
+            pairs |= {(start + int(a), int(b)) for a, b in zip(*np.nonzero(far <= 0.04), strict=True)}
+    graph = coo_matrix((np.ones(len(pairs)), tuple(zip(*pairs, strict=True))), shape=(num, num))
+    expected = connected_components(graph, directed=False)[1]
+
+    found = near_duplicate_clusters(cells, SPEC, limit=0.04)
+    assert len(set(found.tolist())) == len(set(expected.tolist())) == len(set(zip(found, expected, strict=True)))
+    assert 1 < len(set(expected.tolist())) < num
+
+
+def test_without_a_tolerance_identical_samples_alone_form_a_cluster():
+    one = pictures(1)
+    cells = cells_from_numpy(np.concatenate([one, pictures(3, seed=1), one, one ^ 1]))
+
+    assert near_duplicate_clusters(cells, SPEC, limit=0).tolist() == [0, 1, 2, 3, 0, 5]
+
+
+def test_joined_names_what_was_connected_alike():
+    names = joined(np.arange(6), np.array([4, 2, 0]), np.array([2, 5, 1]))
+
+    assert [set(np.flatnonzero(names == name)) for name in dict.fromkeys(names)] == [{0, 1}, {2, 4, 5}, {3}]
