@@ -121,6 +121,8 @@ class SynthesisPlan(Record):
     classes: tuple[ClassPlan, ...]
     total_samples: int = Field(ge=0)
     """Real samples that training will show: the unit of its time."""
+    validate_share: float = Field(default=0.05, ge=0, le=1)
+    """Every such share of it, samples are compared with the selection split; more seldom than asked for where time is short."""
     samples_per_second: float = Field(ge=0)
     minutes: float = Field(ge=0)
     num_bytes: int = Field(ge=0)

@@ -109,7 +109,8 @@ def budget_of(family: Generator, data: Data, minutes: float) -> int:
         networks = family.networks(data.spec, NUM_CLASSES, 0)
         place(networks, CPU)
         synthesizer = Synthesizer(family, networks, data.spec, data.train, frozenset(), CPU)
-        total = measure_speed(synthesizer, seed=0).affordable(Recipe(generator=family), 60 * minutes)
+        share = Recipe(generator=family).validate_share
+        total = measure_speed(synthesizer, seed=0).affordable(share, 60 * minutes)
         known[key] = {"samples": total, "threads": torch.get_num_threads()}
         print(key, known[key], flush=True)
         BUDGETS.write_text(json.dumps(known, indent=1) + "\n")

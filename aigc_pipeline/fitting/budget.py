@@ -14,7 +14,6 @@ import torch
 from aigc_pipeline.features.classifier import training_data
 from aigc_pipeline.fitting.quality import NUM_FAKES
 from aigc_pipeline.fitting.watching import GRID_SIZE, REPORT_SAMPLES, divergence_remedy
-from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
 from aigc_pipeline.training.devices import wait_for
 from aigc_pipeline.training.loop import LoopSettings, TrainingData, train
@@ -25,6 +24,7 @@ _SECONDS_A_PROBE = 0.3
 _MIN_PROBES = 4
 _MIN_TRAINING_SHARE = 0.5
 """However dear looking is, training gets half of the time."""
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,23 @@ class Speed:
     drawn: float
     """Samples synthesized."""
 
-    def affordable(self, recipe: Recipe, seconds: float) -> int:
+    def validate_share(self, wanted: float, seconds: float) -> float:
+        """Return every which share of a training in `seconds` can be looked: as wanted, or more seldom, once at least."""
+        most = int((1 - _MIN_TRAINING_SHARE) * seconds * self.drawn / NUM_FAKES)
+        return max(wanted, 1 / max(most, 1)) if wanted else 0.0
+
+    def affordable(self, validate_share: float, seconds: float) -> int:
         """Return how many samples can be shown in `seconds`, looking included."""
-        left = max(seconds - self._checks(recipe), _MIN_TRAINING_SHARE * seconds)
+        left = max(seconds - self._looking(validate_share), _MIN_TRAINING_SHARE * seconds)
         return int(left / self._seconds_a_sample())
 
-    def seconds(self, recipe: Recipe, total_samples: int) -> float:
+    def seconds(self, validate_share: float, total_samples: int) -> float:
         """Return how long a training of so many samples takes, looking included."""
-        return total_samples * self._seconds_a_sample() + self._checks(recipe)
+        return total_samples * self._seconds_a_sample() + self._looking(validate_share)
 
-    def _checks(self, recipe: Recipe) -> float:
-        num_checks = math.floor(1 / recipe.validate_share) if recipe.validate_share else 0
-        return num_checks * NUM_FAKES / self.drawn
+    def _looking(self, validate_share: float) -> float:
+        num_looks = math.floor(1 / validate_share + _ROUNDING) if validate_share else 0
+        return num_looks * NUM_FAKES / self.drawn
 
     def _seconds_a_sample(self) -> float:
         return 1 / self.trained + GRID_SIZE / REPORT_SAMPLES / self.drawn

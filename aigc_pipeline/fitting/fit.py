@@ -104,7 +104,7 @@ def fit(
             ),
             checkpointer=Checkpointer(context.out / "states"),
             validation=validation_of(
-                synthesizer, encoder, selection, every_samples=int(config.validate_share * total),
+                synthesizer, encoder, selection, every_samples=int(planned.validate_share * total),
                 patience=config.patience, max_copy_share=config.max_copy_share, root=context.seed,
             ),
             adaptation=_adaptation(config, synthesizer, selection, total, context.seed),

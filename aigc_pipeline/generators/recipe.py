@@ -81,11 +81,11 @@ class Recipe(Settings):
     """Real samples to show. None: 1,000 per training sample within 0.5 .. 20 million, cut to
     `max_minutes` at the measured speed."""
     max_minutes: float = Field(default=15.0, gt=0)
-    """Wall-clock budget of training, looks at its samples included (of these, what exceeds half of it comes on top); only
-    read where `total_samples` is None."""
+    """Wall-clock budget of training, looks at its samples included; only read where `total_samples` is None."""
     validate_share: float = Field(default=0.05, ge=0, le=1)
     """Every such share of training, samples are compared with the selection split (kernel distance in the encoder's
-    features, near copies charged); the best weights are the result. 0 keeps the last ones."""
+    features, near copies charged); the best weights are the result. 0 keeps the last ones. Within `max_minutes`, looks are
+    so few that they take half of the time at most."""
     warm_start: WarmStart | None = None
     """Weights to start from; None starts from random ones."""
     condition_on: tuple[str, ...] = CLASS_ALONE

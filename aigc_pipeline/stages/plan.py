@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -20,7 +21,7 @@ from aigc_pipeline.generators.weights import place
 from aigc_pipeline.records import ClassPlan, DatasetSplits, SynthesisPlan
 from aigc_pipeline.training.devices import device_of, precision_of
 
-STAGE_VERSION = 6
+STAGE_VERSION = 7
 _OVERSAMPLING = 4  # candidates per wanted sample to expect; only for the estimate of disk space
 _BYTES_OVERHEAD = 400
 _NOTED = 5  # of two hundred classes, seventy notes bury all that follows
@@ -101,19 +102,13 @@ def plan(context: Context, config: PlanConfig, recipe: Recipe, splits: DatasetSp
         _plan_class(name, have[name], want[name], config, recipe, is_known=recipe.knows(told.names_of(label)))
         for label, name in enumerate(splits.classes)
     ]
-    total, speed, minutes = _budget(context, recipe, splits)
+    length = _length(context, recipe, splits)
     with_classic = config.with_classic and any(each.method == "generate" for each in classes)
     num_real, num_wanted = sum(splits.num_samples(role) for role in ROLES), sum(want.values())
     num_bytes = bytes_to_expect(splits.spec, num_real, num_wanted, with_classic=with_classic)
-    _show(context, classes, total, minutes, num_bytes)
+    _show(context, classes, length, num_bytes)
     return context.record(
-        SynthesisPlan,
-        classes=tuple(classes),
-        total_samples=total,
-        samples_per_second=speed,
-        minutes=minutes,
-        num_bytes=num_bytes,
-        with_classic=with_classic,
+        SynthesisPlan, classes=tuple(classes), **asdict(length), num_bytes=num_bytes, with_classic=with_classic
     )
 
 
@@ -153,18 +148,28 @@ def _plan_class(
     return ClassPlan(class_name=name, have=have, want=want, method="generate", expectation="enough to learn from")
 
 
-def _budget(context: Context, recipe: Recipe, splits: DatasetSplits) -> tuple[int, float, float]:
-    """Return total samples, measured samples per second and minutes; all 0 for a family without training."""
+@dataclass(frozen=True)
+class _Length:
+    """What the record says of the training."""
+
+    total_samples: int
+    validate_share: float
+    samples_per_second: float
+    minutes: float
+
+
+def _length(context: Context, recipe: Recipe, splits: DatasetSplits) -> _Length:
+    """Measure the speed and return how long to train; all 0 for a family without training."""
     num_train = splits.num_samples("train")
     if not recipe.generator.phases(splits.spec, num_train):
-        return 0, 0.0, 0.0
-    speed = _measure_speed(context, recipe, splits)
-    total = recipe.total_samples
+        return _Length(0, 0.0, 0.0, 0.0)
+    speed, share, total = _measure_speed(context, recipe, splits), recipe.validate_share, recipe.total_samples
     if total is None:
-        batch = recipe.generator.batch_size
-        affordable = speed.affordable(recipe, 60 * recipe.max_minutes)
-        total = math.ceil(min(wanted_samples(num_train), max(affordable, batch)) / batch) * batch
-    return total, speed.trained, speed.seconds(recipe, total) / 60
+        batch, allowed = recipe.generator.batch_size, 60 * recipe.max_minutes
+        share = speed.validate_share(share, allowed)
+        affordable = max(speed.affordable(share, allowed), batch)
+        total = math.ceil(min(wanted_samples(num_train), affordable) / batch) * batch
+    return _Length(total, share, speed.trained, speed.seconds(share, total) / 60)
 
 
 def _measure_speed(context: Context, recipe: Recipe, splits: DatasetSplits) -> Speed:
@@ -180,7 +185,7 @@ def _measure_speed(context: Context, recipe: Recipe, splits: DatasetSplits) -> S
     )
 
 
-def _show(context: Context, classes: Sequence[ClassPlan], total: int, minutes: float, num_bytes: int) -> None:
+def _show(context: Context, classes: Sequence[ClassPlan], length: _Length, num_bytes: int) -> None:
     reporter = context.reporter
     reporter.table(
         "plan",
@@ -202,5 +207,11 @@ def _show(context: Context, classes: Sequence[ClassPlan], total: int, minutes: f
         reporter.note(f"{len(too_small) - _NOTED:,} further classes are as small and are varied, too: see the plan.")
     reporter.table(
         "budget",
-        [{"training samples": total, "minutes": round(minutes, 1), "megabytes on disk": round(num_bytes / 1e6, 1)}],
+        [
+            {
+                "training samples": length.total_samples,
+                "minutes": round(length.minutes, 1),
+                "megabytes on disk": round(num_bytes / 1e6, 1),
+            }
+        ],
     )

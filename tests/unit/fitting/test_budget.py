@@ -5,31 +5,41 @@ from aigc_pipeline.fitting import budget
 from aigc_pipeline.fitting.budget import Speed, measure_speed
 from aigc_pipeline.fitting.quality import NUM_FAKES
 from aigc_pipeline.fitting.watching import GRID_SIZE, REPORT_SAMPLES
-from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.generators.synthesis import Synthesizer
 
 
 def test_time_for_looks_is_taken_from_training():
     speed = Speed(trained=1_000, drawn=1_000)
-    recipe = Recipe(validate_share=0.1)
 
-    total = speed.affordable(recipe, 60)
+    total = speed.affordable(0.1, 60)
 
     looks = 10 * NUM_FAKES / 1_000 + total / REPORT_SAMPLES * GRID_SIZE / 1_000
     assert total / 1_000 + looks == pytest.approx(60, abs=0.01)
-    assert speed.seconds(recipe, total) == pytest.approx(60, abs=0.01)
+    assert speed.seconds(0.1, total) == pytest.approx(60, abs=0.01)
 
 
 def test_without_looks_all_time_is_training_but_for_reports():
     speed = Speed(trained=1_000, drawn=1e12)
 
-    assert speed.affordable(Recipe(validate_share=0), 60) == pytest.approx(60_000, abs=1)
+    assert speed.affordable(0, 60) == pytest.approx(60_000, abs=1)
 
 
 def test_however_dear_looks_are_training_gets_half_of_the_time():
     speed = Speed(trained=1e12, drawn=5_000)
 
-    assert speed.affordable(Recipe(), 1) == pytest.approx(0.5 / (GRID_SIZE / REPORT_SAMPLES / 5_000), rel=0.01)
+    assert speed.affordable(0.05, 1) == pytest.approx(0.5 / (GRID_SIZE / REPORT_SAMPLES / 5_000), rel=0.01)
+
+
+@pytest.mark.parametrize(("drawn", "looks"), [(10_000, 20), (100, 6), (5, 1)])
+def test_looks_are_so_few_that_they_take_half_of_the_time_at_most(drawn, looks):
+    speed = Speed(trained=1_000, drawn=drawn)
+
+    share = speed.validate_share(0.05, 60)
+
+    assert share == pytest.approx(1 / looks)
+    if looks > 1:
+        assert speed.seconds(share, speed.affordable(share, 60)) == pytest.approx(60, abs=0.01)
+    assert speed.validate_share(0.0, 60) == 0
 
 
 def test_speed_is_measured_on_copies(synthesizer):

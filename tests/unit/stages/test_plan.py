@@ -2,10 +2,24 @@ import pytest
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.core.samples import ROLES
+from aigc_pipeline.fitting.budget import Speed
+from aigc_pipeline.fitting.watching import GRID_SIZE, REPORT_SAMPLES
 from aigc_pipeline.generators import R3GAN, Classic
 from aigc_pipeline.generators.recipe import Recipe, wanted_samples
 from aigc_pipeline.modalities.image import ImageSpec
-from aigc_pipeline.stages.plan import Equalize, Explicit, Multiply, PlanConfig, _plan_class, _show, bytes_to_expect
+from aigc_pipeline.records import DatasetSplits
+from aigc_pipeline.stages.plan import (
+    Equalize,
+    Explicit,
+    Multiply,
+    PlanConfig,
+    _Length,
+    _length,
+    _plan_class,
+    _show,
+    bytes_to_expect,
+)
 from aigc_pipeline.stages.synthesize import SynthesizeConfig, candidates_for
 
 HAVE = {"a": 100, "b": 40, "c": 5}
@@ -38,10 +52,26 @@ def test_a_class_too_small_for_a_generator_is_varied_and_told_why():
 
 def test_of_many_classes_that_are_too_small_five_are_noted_and_the_rest_is_counted(store, recording_reporter):
     planned = [_plan_class(f"c{index}", 5, 95, PlanConfig(), Recipe(generator=R3GAN())) for index in range(8)]
-    _show(Context(store, 0, reporter=recording_reporter), planned, 1, 1.0, 1)
+    _show(Context(store, 0, reporter=recording_reporter), planned, _Length(1, 0.05, 1.0, 1.0), 1)
 
     assert len(recording_reporter.notes) == 6
     assert recording_reporter.notes[-1].startswith("3 further classes")
+
+
+@pytest.mark.parametrize("drawn", [1_000, 50, 0.5])
+def test_a_family_that_is_slow_to_draw_is_looked_at_less_often_and_keeps_to_its_minutes(drawn, store, monkeypatch):
+    monkeypatch.setattr("aigc_pipeline.stages.plan._measure_speed", lambda *_: Speed(trained=500, drawn=drawn))
+    counts = dict.fromkeys(ROLES, (100_000, 100_000))
+    splits = DatasetSplits(
+        fingerprint="f", path="p", created_by="split@1", spec=ImageSpec(height=32, width=32, channels=3),
+        classes=("a", "b"), class_counts=counts, num_in=800_000, rejected={}, test_digest="d",
+    )  # fmt: skip
+
+    length = _length(Context(store, 0), Recipe(max_minutes=40), splits)
+
+    assert length.minutes == pytest.approx(40, rel=0.01)
+    assert length.validate_share == {1_000: 0.05, 50: 0.05, 0.5: 1.0}[drawn]
+    assert length.total_samples >= 0.5 * 40 * 60 * 500 / (1 + 500 * GRID_SIZE / REPORT_SAMPLES / drawn) - 64
 
 
 def test_the_classic_family_varies_everything():
