@@ -33,7 +33,7 @@ from aigc_pipeline.records import (
 )
 from aigc_pipeline.stages.calibrate import calibrate
 from aigc_pipeline.stages.clean import clean
-from aigc_pipeline.stages.embed import embed
+from aigc_pipeline.stages.embed import embed, minutes_at_most
 from aigc_pipeline.stages.evaluate import evaluate
 from aigc_pipeline.stages.filter import filter_candidates
 from aigc_pipeline.stages.ingest import ingest, list_source
@@ -84,7 +84,15 @@ def plan_pipeline(config: PipelineConfig, *, context: Context, call: Runner | No
     """Run up to the plan: what would be synthesized, at what cost. Nothing is trained but short probes of the speed."""
     _, _, splits, planned = _prepare(config, StageCaller.of(config, context, call))
     effort = expected_effort(context, config.evaluate.question(), splits, planned)
-    row: dict[str, Scalar] = {"trainings at most": effort.num_trainings, "minutes at most": round(effort.minutes, 2)}
+    minutes = {
+        "encoder, at most": minutes_at_most(context, config.embed, splits),
+        "generator": planned.minutes,
+        "candidates": planned.minutes_to_draw,
+        "evaluation, at most": effort.minutes,
+    }
+    minutes["together, without judging"] = sum(minutes.values())
+    context.reporter.table("minutes to expect", [{name: round(each, 2) for name, each in minutes.items()}])
+    row: dict[str, Scalar] = {"trainings at most": effort.num_trainings}
     if (command := config.evaluate.command) is not None:
         row["runs of your command besides"] = 2 * command.num_seeds
     context.reporter.table("evaluation to expect", [row])

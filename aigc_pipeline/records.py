@@ -125,6 +125,9 @@ class SynthesisPlan(Record):
     """Every such share of it, samples are compared with the selection split; more seldom than asked for where time is short."""
     samples_per_second: float = Field(ge=0)
     minutes: float = Field(ge=0)
+    """Of training."""
+    minutes_to_draw: float = Field(default=0.0, ge=0)
+    """Of the candidates that the trained generator makes, if one in four is accepted."""
     num_bytes: int = Field(ge=0)
     """Disk space to expect, candidates and published version together."""
     with_classic: bool = False

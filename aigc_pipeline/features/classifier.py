@@ -61,6 +61,10 @@ class Classifier(Member):
             torch.manual_seed(seed)
             return EncoderNetwork(modality_of(spec).network(spec, size), size, num_classes)
 
+    def samples_to_see(self, num_train: int) -> int:
+        """Return how many samples are trained on at most."""
+        return self.total_samples or int(np.clip(60 * num_train, 20_000, 400_000))
+
     def fit(
         self,
         train: LabelledCells,
@@ -75,7 +79,7 @@ class Classifier(Member):
         """Train with early stopping on selection accuracy."""
         network = self.build(spec, num_classes, len(train), seed).to(device)
         data = training_data(train, spec, device)
-        total = self.total_samples or int(np.clip(60 * len(train), 20_000, 400_000))
+        total = self.samples_to_see(len(train))
         _train(
             {"encoder": network},
             [Phase("encoder", ("encoder",), _Objective(spec), Cosine(self.learning_rate, 0.0), weight_decay=1e-3)],

@@ -1,5 +1,7 @@
 """Fit the encoder (also the label referee) and the judge encoder on the training role, and encode every real sample."""
 
+import time
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -13,11 +15,12 @@ from aigc_pipeline.data.shards import cells_from_numpy, write_table
 from aigc_pipeline.features import AnyEncoder, Classifier, FittedEncoder, RandomNetwork, load_fitted
 from aigc_pipeline.features.history import copy_samples, has_hardly_changed, write_samples
 from aigc_pipeline.records import DatasetSplits, Embeddings
-from aigc_pipeline.training.devices import device_of
+from aigc_pipeline.training.devices import device_of, wait_for
 from aigc_pipeline.training.loop import Hooks
 
 STAGE_VERSION = 2
 _SETTINGS = "settings.txt"
+_FIRST_STEPS, _PROBE_SECONDS, _PROBE_ROWS = 3, 1.0, 512
 
 
 class EmbedConfig(Settings):
@@ -73,6 +76,31 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
         trained_on=previous.trained_on if previous else len(train),
         refitted=previous is None,
     )
+
+
+def minutes_at_most(context: Context, config: EmbedConfig, splits: DatasetSplits) -> float:
+    """Train each encoder that learns for about a second, and return how long all of it takes without stopping early."""
+    device, train = device_of(context.runtime), load_cells(context.files_of(splits) / "train.arrow")
+    shown = train.take(np.arange(min(len(train), _PROBE_ROWS)))
+    learning = [each for each in (config.encoder, config.judge) if isinstance(each, Classifier)]
+    if len(train) < config.min_train and isinstance(config.encoder, Classifier):
+        learning = learning[1:]
+
+    def seconds(member: Classifier, steps: int) -> float:
+        started = time.perf_counter()
+        member.model_copy(update={"total_samples": steps * member.batch_size}).fit(
+            shown, shown.take(np.arange(0)), spec=splits.spec, num_classes=len(splits.classes),
+            seed=context.seed, device=device, hooks=Hooks(),
+        )  # fmt: skip
+        wait_for(device)
+        return time.perf_counter() - started
+
+    def expected(member: Classifier) -> float:
+        seconds(member, _FIRST_STEPS)  # the first training of a process is slower
+        steps = max(_FIRST_STEPS, round(_FIRST_STEPS * _PROBE_SECONDS / seconds(member, _FIRST_STEPS)))
+        return seconds(member, steps) / (steps * member.batch_size) * member.samples_to_see(len(train))
+
+    return sum(map(expected, learning)) / 60
 
 
 def _reusable(

@@ -22,7 +22,7 @@ from aigc_pipeline.records import ClassPlan, DatasetSplits, SynthesisPlan
 from aigc_pipeline.training.devices import device_of, precision_of
 
 STAGE_VERSION = 7
-_OVERSAMPLING = 4  # candidates per wanted sample to expect; only for the estimate of disk space
+_OVERSAMPLING = 4  # candidates per wanted sample to expect; only for the estimates of time and disk space
 _BYTES_OVERHEAD = 400
 _NOTED = 5  # of two hundred classes, seventy notes bury all that follows
 
@@ -102,7 +102,8 @@ def plan(context: Context, config: PlanConfig, recipe: Recipe, splits: DatasetSp
         _plan_class(name, have[name], want[name], config, recipe, is_known=recipe.knows(told.names_of(label)))
         for label, name in enumerate(splits.classes)
     ]
-    length = _length(context, recipe, splits)
+    num_generated = _OVERSAMPLING * sum(each.want for each in classes if each.method == "generate")
+    length = _length(context, recipe, splits, num_generated)
     with_classic = config.with_classic and any(each.method == "generate" for each in classes)
     num_real, num_wanted = sum(splits.num_samples(role) for role in ROLES), sum(want.values())
     num_bytes = bytes_to_expect(splits.spec, num_real, num_wanted, with_classic=with_classic)
@@ -156,20 +157,21 @@ class _Length:
     validate_share: float
     samples_per_second: float
     minutes: float
+    minutes_to_draw: float
 
 
-def _length(context: Context, recipe: Recipe, splits: DatasetSplits) -> _Length:
-    """Measure the speed and return how long to train; all 0 for a family without training."""
+def _length(context: Context, recipe: Recipe, splits: DatasetSplits, num_generated: int) -> _Length:
+    """Measure the speed and return how long to train and to draw; all 0 for a family without training."""
     num_train = splits.num_samples("train")
     if not recipe.generator.phases(splits.spec, num_train):
-        return _Length(0, 0.0, 0.0, 0.0)
+        return _Length(0, 0.0, 0.0, 0.0, 0.0)
     speed, share, total = _measure_speed(context, recipe, splits), recipe.validate_share, recipe.total_samples
     if total is None:
         batch, allowed = recipe.generator.batch_size, 60 * recipe.max_minutes
         share = speed.validate_share(share, allowed)
         affordable = max(speed.affordable(share, allowed), batch)
         total = math.ceil(min(wanted_samples(num_train), affordable) / batch) * batch
-    return _Length(total, share, speed.trained, speed.seconds(share, total) / 60)
+    return _Length(total, share, speed.trained, speed.seconds(share, total) / 60, num_generated / speed.drawn / 60)
 
 
 def _measure_speed(context: Context, recipe: Recipe, splits: DatasetSplits) -> Speed:

@@ -252,4 +252,7 @@ def test_the_trainings_that_a_plan_names_are_those_that_an_evaluation_takes(
     curve = len(config.evaluate.learning_shares) * config.evaluate.num_seeds
     num_curves = 1 + MAX_CLASS_CURVES  # where accuracy rose, overall or in a class as well; the mixture has three
     assert expected["trainings at most"] - len(trainings) in [curve * left for left in range(num_curves + 1)]
-    assert expected["minutes at most"] > 0
+    [minutes] = recording_reporter.tables["minutes to expect"]
+    together = minutes.pop("together, without judging")
+    assert all(each > 0 for each in minutes.values())
+    assert together == pytest.approx(sum(minutes.values()), abs=0.03)

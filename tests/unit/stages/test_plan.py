@@ -52,7 +52,7 @@ def test_a_class_too_small_for_a_generator_is_varied_and_told_why():
 
 def test_of_many_classes_that_are_too_small_five_are_noted_and_the_rest_is_counted(store, recording_reporter):
     planned = [_plan_class(f"c{index}", 5, 95, PlanConfig(), Recipe(generator=R3GAN())) for index in range(8)]
-    _show(Context(store, 0, reporter=recording_reporter), planned, _Length(1, 0.05, 1.0, 1.0), 1)
+    _show(Context(store, 0, reporter=recording_reporter), planned, _Length(1, 0.05, 1.0, 1.0, 0.0), 1)
 
     assert len(recording_reporter.notes) == 6
     assert recording_reporter.notes[-1].startswith("3 further classes")
@@ -67,9 +67,10 @@ def test_a_family_that_is_slow_to_draw_is_looked_at_less_often_and_keeps_to_its_
         classes=("a", "b"), class_counts=counts, num_in=800_000, rejected={}, test_digest="d",
     )  # fmt: skip
 
-    length = _length(Context(store, 0), Recipe(max_minutes=40), splits)
+    length = _length(Context(store, 0), Recipe(max_minutes=40), splits, 600)
 
     assert length.minutes == pytest.approx(40, rel=0.01)
+    assert length.minutes_to_draw == pytest.approx(10 / drawn)
     assert length.validate_share == {1_000: 0.05, 50: 0.05, 0.5: 1.0}[drawn]
     assert length.total_samples >= 0.5 * 40 * 60 * 500 / (1 + 500 * GRID_SIZE / REPORT_SAMPLES / drawn) - 64
 
