@@ -34,10 +34,11 @@ def open_encoder(context: Context, splits: DatasetSplits, embeddings: Embeddings
         WorkspaceError: if the weights in the workspace are gone or have changed.
     """
     folder = context.files_of(embeddings)
+    file = folder / f"{name}.json"
     try:
-        settings = _ENCODERS.validate_json((folder / f"{name}.json").read_bytes())
+        settings = _ENCODERS.validate_json(file.read_bytes())
     except ValidationError as err:
-        msg = f"the {name} cannot be opened: {err.errors(include_url=False)[0]['msg']}"
+        msg = f"the {name} cannot be opened as {file} says: {err.errors(include_url=False)[0]['msg']}"
         raise ConfigError(msg) from err
     return load_fitted(
         settings,

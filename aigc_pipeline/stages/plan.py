@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import ConfigError
@@ -33,11 +33,23 @@ class Equalize(Settings):
     kind: Literal["equalize"] = "equalize"
     at_least: float = Field(default=0.25, ge=0)
     """Smallest number of synthetic samples of a class, as a share of its real ones."""
+    at_most: float = Field(default=100.0, gt=0)
+    """Largest number, as a multiple of the real ones: the next thousand rows out of five pictures show these five again."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.at_least > self.at_most:
+            msg = f"at_least ({self.at_least}) is above at_most ({self.at_most})"
+            raise ValueError(msg)
+        return self
 
     def want(self, have: dict[str, int]) -> dict[str, int]:
         """Return the wanted number per class."""
         largest = max(have.values())
-        return {name: max(largest - count, math.ceil(self.at_least * count)) for name, count in have.items()}
+        return {
+            name: max(min(largest - count, math.floor(self.at_most * count)), math.ceil(self.at_least * count))
+            for name, count in have.items()
+        }
 
 
 class Explicit(Settings):

@@ -1,4 +1,5 @@
 import pytest
+from pydantic import ValidationError
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import ConfigError
@@ -27,6 +28,13 @@ HAVE = {"a": 100, "b": 40, "c": 5}
 
 def test_equalize_fills_up_to_the_largest_and_gives_everyone_a_share():
     assert Equalize().want(HAVE) == {"a": 25, "b": 60, "c": 95}
+
+
+def test_equalize_asks_for_no_more_than_a_multiple_of_what_a_class_has():
+    assert Equalize().want({"a": 5_000, "b": 5}) == {"a": 1_250, "b": 500}
+    assert Equalize(at_most=2.5).want(HAVE) == {"a": 25, "b": 60, "c": 12}
+    with pytest.raises(ValidationError, match=r"at_least \(3.0\) is above at_most \(2.0\)"):
+        Equalize(at_least=3, at_most=2)
 
 
 def test_multiply_rounds_up():
