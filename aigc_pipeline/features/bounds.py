@@ -33,10 +33,12 @@ class BoundingSpace:
     @classmethod
     def of(cls, points: Float[Tensor, "n d"], num_components: int = NUM_COMPONENTS) -> "BoundingSpace":
         """Choose principal components, or none where they save nothing."""
-        center = points.mean(0).double()
+        center = points.mean(0).double().nan_to_num(0, 0, 0)
         if min(points.shape) <= _SHORT * num_components:
             return cls(center, None)
         some = points[:: -(-len(points) // _COMPONENT_ROWS)] - center
+        if not some.isfinite().all():
+            return cls(center, None)
         vectors = torch.linalg.eigh(some @ some.T).eigenvectors[:, -num_components:]
         return cls(center, torch.linalg.qr(some.T @ vectors).Q)
 
@@ -57,6 +59,11 @@ class BoundingSpace:
         if self.components is None:
             return (2 * size + 16) * _ROUNDING
         return (2 * self.components.shape[1] + 32) * _ROUNDING + 4 * math.sqrt(20 * size * _DOUBLE_ROUNDING)
+
+    @property
+    def double_slack(self) -> float:
+        """The same for the rows themselves in float64."""
+        return (2 * len(self.center) + 16) * _DOUBLE_ROUNDING
 
     def __call__(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         """Return what stands for some rows."""

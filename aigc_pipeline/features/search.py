@@ -2,7 +2,8 @@
 
 Float32 matrix products bound every squared distance from below. Rows are measured, by subtraction in float64, in the
 order of their bounds, until no bound is left under the best distance found. So copies have distance exactly 0 and none is
-missed.
+missed. Where float32 tells too little apart, rows close together far from the center or too large to be squared, float64
+does.
 """
 
 from collections.abc import Sequence
@@ -30,6 +31,10 @@ _OPEN_PER_NUMBER = 1 / 8_192
 """Times a row's length: with a larger share of groups to look into, comparing all rows whole takes less time."""
 _ROWS_PER_MEASURED = 48
 """So many rows are compared whole, by matrix products, in the time that one is measured."""
+_FEW_GROUPS = 8
+"""They are measured in any case: no larger share of them costs much."""
+_LARGEST_NORM = 1e37
+"""Larger squared norms overflow in float32 when they are added up."""
 FloatArray = NDArray[np.float32]
 
 
@@ -82,10 +87,12 @@ class Reference:
     """What stands for the rows; None where they stand for themselves, which would be a copy of them."""
     offsets: Float[Tensor, " padded"]
     """Squared norms less the slack; infinite behind the last row."""
+    is_bounded: bool
+    """No squared norm is too large for float32."""
 
     @classmethod
     def of(cls, rows: FloatArray) -> "Reference":
-        """Prepare rows `[n, d]` without copying them."""
+        """Prepare rows `[n, d]` without copying them. NaN is infinitely far from everything."""
         points = _tensor(rows)
         return cls.within(points, BoundingSpace.of(points))
 
@@ -101,7 +108,8 @@ class Reference:
             offsets[start : start + len(block)] = block.square().sum(1) * (1 - space.slack)
             if numbers is not None:
                 numbers[start : start + len(block)] = block
-        return cls(points, space, block_rows, numbers, offsets)
+        is_bounded = bool((offsets[: len(points)] < _LARGEST_NORM).all())
+        return cls(points, space, block_rows, numbers, offsets, is_bounded)
 
     @cached_property
     def whole(self) -> "Reference":
@@ -119,12 +127,15 @@ class Reference:
             part = slice(start, start + step)
             queries = torch.stack([_tensor(view[part]) for view in views], 1)
             best = self.best(queries, k, forbidden.take(part))
-            found.squared[part], found.rows[part] = best.squared, best.rows
+            found.squared[part], found.rows[part] = best.squared, best.rows.where(best.squared < torch.inf, 0)
         return found.squared.sqrt().to(torch.float32).numpy(), found.rows.numpy()
 
     def best(self, queries: Float[Tensor, "s v d"], k: int, forbidden: Forbidden) -> "Best":
         """Search for a block of samples: measure the most promising groups of rows, then what may still be nearer."""
         numbers = self.space(queries.flatten(0, 1)).view(*queries.shape[:2], -1)
+        is_bounded = (self._norms(numbers) < _LARGEST_NORM).all(1) & self.is_bounded
+        if not is_bounded.all():
+            return self._best_in_float64(queries, k, forbidden)
         bounds = self._bounds(numbers, forbidden)
         num_groups, flat = bounds.shape[2], bounds.flatten(1)
         least = flat.topk(min(k + 1, flat.shape[1]), dim=1, largest=False)
@@ -134,17 +145,45 @@ class Reference:
         if not len(doubtful):
             return best
         is_open = flat[doubtful].scatter_(1, first[doubtful], torch.inf) < best.limit[doubtful, None]
+        share = 1 / _ROWS_PER_MEASURED if self.numbers is None else queries.shape[2] * _OPEN_PER_NUMBER
         is_crowded = torch.zeros(len(queries), dtype=torch.bool)
-        if self.numbers is not None:
-            is_crowded[doubtful] = is_open.sum(1) > queries.shape[2] * _OPEN_PER_NUMBER * is_open.shape[1]
-            is_open[is_crowded[doubtful]] = False
+        is_crowded[doubtful] = is_open.sum(1) > max(_FEW_GROUPS, share * is_open.shape[1])
+        is_open[is_crowded[doubtful]] = False
         samples, columns = is_open.nonzero(as_tuple=True)
         is_crowded |= self._look_into(doubtful[samples], columns, bounds, queries, numbers, best, forbidden)
         crowded = is_crowded.nonzero()[:, 0]
         if len(crowded):
-            again = self.whole.best(queries[crowded], k, forbidden.take(crowded))
+            closer = self._best_in_float64 if self.numbers is None else self.whole.best
+            again = closer(queries[crowded], k, forbidden.take(crowded))
             best.squared[crowded], best.rows[crowded] = again.squared, again.rows
         return best
+
+    def _best_in_float64(self, queries: Float[Tensor, "s v d"], k: int, forbidden: Forbidden) -> "Best":
+        """Search for a block of samples by bounds that float64 rounds, row by row."""
+        best, center, slack = Best.nothing(len(queries), k), self.space.center, self.space.double_slack
+        centered = queries.double() - center
+        norms = centered.square().sum(2) * (1 - slack)
+        for start in range(0, len(self.points), self.block_rows):
+            block = self.points[start : start + self.block_rows].double() - center
+            bounds = block.square().sum(1) * (1 - slack) - 2 * (centered @ block.T) + norms[:, :, None]
+            forbidden.mask(bounds, start)
+            flat = bounds.flatten(1)
+            first = flat.topk(min(k, flat.shape[1]), dim=1, largest=False)
+            is_first = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, first.indices, first.values < torch.inf)
+            self._measure(best, queries, is_first, start)
+            self._measure(best, queries, ~is_first & (flat < best.limit[:, None]), start)
+        return best
+
+    def _measure(
+        self, best: "Best", queries: Float[Tensor, "s v d"], is_chosen: Bool[Tensor, "s f"], start: int
+    ) -> None:
+        """Measure chosen pairs of a view and a row from `start` on."""
+        samples, places = is_chosen.nonzero(as_tuple=True)
+        num_rows, step = is_chosen.shape[1] // queries.shape[1], max(1, _GATHERED_ENTRIES // queries.shape[2])
+        for first in range(0, len(samples), step):
+            sample, place = samples[first : first + step], places[first : first + step]
+            row = start + place % num_rows
+            best.add(sample, row, squared_distances(queries[sample, place // num_rows], self.points, row[:, None])[:, 0])
 
     def _bounds(self, numbers: Float[Tensor, "s v c"], forbidden: Forbidden) -> Float[Tensor, "s v g"]:
         """Return the smallest lower bound of each group's squared distances. A group's rows are evenly spaced."""

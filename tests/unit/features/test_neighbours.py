@@ -201,3 +201,35 @@ def test_wide_copies_have_distance_zero_to_the_last_digit():
 
     assert (distance == 0).all()
     assert (np.sort(index, 1) == np.stack([np.arange(500), np.arange(1_000, 1_500)], 1)).all()
+
+
+@pytest.mark.parametrize("size", [8, 600])
+def test_rows_too_large_for_float32_squares_hide_no_neighbor(size):
+    drawn = np.random.default_rng(7).standard_normal((1_500, size)).astype(np.float32)
+    drawn[7] = 1e25
+    distance, index = nearest(drawn[:20], drawn, 2, exclude=np.arange(20))
+    expected, expected_index = _brute(drawn[:20], drawn, 3)
+
+    assert (index[np.arange(20) != 7] == expected_index[np.arange(20) != 7, 1:]).all()
+    assert np.allclose(distance, expected[:, 1:], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [8, 600])
+def test_where_float32_tells_no_rows_apart_few_are_measured_all_the_same(size, monkeypatch):
+    drawn = np.random.default_rng(8).standard_normal((3_000, size)).astype(np.float32)
+    drawn[0] = 1e8
+    measured, measure = [], search.squared_distances
+    monkeypatch.setattr(search, "squared_distances", lambda *rows: measured.append(rows[2].numel()) or measure(*rows))
+    distance, index = nearest(drawn[1:101], drawn, 1, exclude=np.arange(1, 101))
+    expected, expected_index = _brute(drawn[1:101], drawn, 2)
+
+    assert (index[:, 0] == expected_index[:, 1]).all()
+    assert np.allclose(distance[:, 0], expected[:, 1], rtol=1e-6)
+    assert sum(measured) < 100 * len(drawn) / 10
+
+
+def test_rows_that_are_infinitely_far_have_a_place_all_the_same(points):
+    distance, index = nearest(points[:4], points[:30], 40)
+
+    assert np.isinf(distance[:, 30:]).all()
+    assert index.max() < 30
