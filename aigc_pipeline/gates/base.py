@@ -39,6 +39,14 @@ class FilterGate(Gate, Protocol):
         ...
 
 
+def unjudged(row: Mapping[str, object]) -> str | None:
+    """Return why the critic's word is not asked for, one sentence; None where it is."""
+    probability = show(row["accept_probability"])
+    if probability != show(None):
+        return None
+    return f"its accept_probability is {probability}: no trusted critic judges it, and it passes"
+
+
 def show(value: object) -> str:
     """Return a number with 3 digits; what is missing is said."""
     if value is None or value != value:  # NaN differs from itself

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from aigc_pipeline.core.strict import Member
-from aigc_pipeline.gates.base import Mask, show
+from aigc_pipeline.gates.base import Mask, show, unjudged
 
 
 class MetropolisHastings(Member):
@@ -35,8 +35,8 @@ class MetropolisHastings(Member):
         return np.asarray(mask)
 
     def explain(self, row: Mapping[str, object]) -> str:
-        """Name ratio and coin."""
-        return (
+        """Name ratio and coin, or that there is no critic to ask."""
+        return unjudged(row) or (
             f"log_density_ratio {show(row['log_density_ratio'])} competes in a chain of {self.chain_length}, by its "
             f"coin {show(row['accept_coin'])}; each chain keeps one"
         )

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from aigc_pipeline.core.strict import Member
-from aigc_pipeline.gates.base import Mask, show
+from aigc_pipeline.gates.base import Mask, show, unjudged
 
 
 class MinPReal(Member):
@@ -25,5 +25,5 @@ class MinPReal(Member):
         return np.asarray(is_blocked | (table["p_real"].to_numpy() >= self.threshold))
 
     def explain(self, row: Mapping[str, object]) -> str:
-        """Name probability and limit."""
-        return f"p_real {show(row['p_real'])} must be at least {self.threshold}"
+        """Name probability and limit, or that there is no critic to ask."""
+        return unjudged(row) or f"p_real {show(row['p_real'])} must be at least {self.threshold}"

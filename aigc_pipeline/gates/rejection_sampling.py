@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from aigc_pipeline.core.strict import Member
-from aigc_pipeline.gates.base import Mask, show
+from aigc_pipeline.gates.base import Mask, show, unjudged
 
 KeepShare = Annotated[float, Field(ge=0.1, le=1)]
 
@@ -41,7 +41,6 @@ class RejectionSampling(Member):
 
     def explain(self, row: Mapping[str, object]) -> str:
         """Name coin and probability, or that there is no critic to ask."""
-        probability = show(row["accept_probability"])
-        if probability == show(None):
-            return f"its accept_probability is {probability}: no trusted critic judges it, and it passes"
-        return f"its coin {show(row['accept_coin'])} must be under accept_probability {probability}"
+        return unjudged(row) or (
+            f"its coin {show(row['accept_coin'])} must be under accept_probability {show(row['accept_probability'])}"
+        )

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from aigc_pipeline.core.strict import Member
-from aigc_pipeline.gates.base import Mask, show
+from aigc_pipeline.gates.base import Mask, show, unjudged
 
 
 class TopShare(Member):
@@ -31,8 +31,8 @@ class TopShare(Member):
         return np.asarray(mask)
 
     def explain(self, row: Mapping[str, object]) -> str:
-        """Name the ratio and the share."""
-        return (
+        """Name the ratio and the share, or that there is no critic to ask."""
+        return unjudged(row) or (
             f"log_density_ratio {show(row['log_density_ratio'])} must be among the best "
             f"{self.keep_share:.0%} of its class that are left"
         )

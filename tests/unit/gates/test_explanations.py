@@ -56,6 +56,17 @@ def test_repeats_of_a_varied_sample_are_told_what_a_repeat_is_among_them():
     assert "nobody sees a difference" in GATES["distinct"].explain(ROW | {"parent_ids": ["a"]})
 
 
+@pytest.mark.parametrize(
+    "kind", ["in_distribution", "rejection_sampling", "metropolis_hastings", "top_share", "min_p_real"]
+)
+def test_what_passes_for_want_of_a_number_is_held_against_no_limit(kind):
+    sentence = GATES[kind].explain(
+        ROW | {"ood_p": None, "p_real": None, "log_density_ratio": None, "accept_probability": None}
+    )
+
+    assert sentence.endswith("and it passes")
+
+
 @pytest.mark.parametrize("kind", sorted(SAYS))
 def test_what_is_null_is_said_in_words(kind):
     sentence = GATES[kind].explain(dict.fromkeys(ROW))
