@@ -99,7 +99,8 @@ class Question:
         counts = np.minimum(train.class_counts(classes), kept.class_counts(classes))
         if (counts == 0).any():
             material.context.reporter.note(
-                "a class has no good candidate: train-on-synthetic accuracy is not measured."
+                "a class has no good candidate, or none but those made from held-back samples: train-on-synthetic accuracy "
+                "is not measured."
             )
             return {}
         name = "real_and_classic" if material.is_balanced(train) else "balanced_softmax"
@@ -176,7 +177,7 @@ class Question:
         found = choose_baseline(trials, baselines, rest, selection, options.num_seeds)
         if not usable:
             return found[0], default_choice(found[0], pools, options, names) if pools else None, []
-        choice, doses = choose_option(trials, found, usable, rest, selection, options, names)
+        choice, doses = choose_option(trials, found, usable, rest, selection, options, names, accepted=pools)
         return found[0], choice, doses
 
     def _worth(self, baseline: Arm, correct: Mapping[str, NDArray[np.bool_]]) -> tuple[Worth, ...]:

@@ -175,8 +175,14 @@ def choose_option(
     selection: LabelledCells,
     options: Options,
     class_names: Sequence[str],
+    *,
+    accepted: Mapping[Mix, Pool] | None = None,
 ) -> tuple[Choice, list[DosePoint]]:
-    """Search mix, dose and weight; then take synthetic rows away from classes that lost recall by two errors."""
+    """Search mix, dose and weight; then take synthetic rows away from classes that lost recall by two errors.
+
+    Args:
+        accepted: all rows of each mix, where `pools` leaves some out. A class that only has such rows lost nothing by them.
+    """
     arm, without = baseline
     tried: list[tuple[DosePoint, Correct]] = []
 
@@ -199,7 +205,7 @@ def choose_option(
     attempt([(found.mix, found.dose, weight) for weight in others])
     point, hits = best()
     vetoed = set(_losing_classes(without, hits, selection.labels))
-    present = np.unique(pools[point.mix].rows.labels)
+    present = np.unique((accepted or pools)[point.mix].rows.labels)
     used = [k for k in present if k not in vetoed] or present
     choice = Choice(
         baseline=arm.name,

@@ -38,6 +38,29 @@ def test_a_class_gives_up_its_rows_only_where_enough_of_its_items_are_lost(num_i
     assert choice.classes == classes
 
 
+def test_a_class_whose_rows_could_not_be_tried_keeps_them():
+    """All of them made from selection samples: no comparison there may see them, and none says that they cost recall."""
+    labels = np.array([0] * 20 + [1] * 300)
+    samples = LabelledCells([str(i) for i in range(len(labels))], labels, cells_from_numpy(np.zeros((len(labels), 1))))
+    without = np.ones((2, len(labels)), bool)
+    trials = SimpleNamespace(of_arms=lambda arms, *_: [np.stack([labels] * 2)] * len(arms))
+    pool = Pool(samples, np.ones(len(labels), np.float32))
+    tried = {"classic": pool.of_classes(np.array([1]))}
+
+    choice, _ = choose_option(
+        trials,
+        (BASELINES[0], without),
+        tried,
+        samples,
+        samples,
+        OPTIONS,
+        ("rare", "common"),
+        accepted={"classic": pool},
+    )
+
+    assert choice.classes == ("rare", "common")
+
+
 def test_an_accuracy_lies_within_what_is_possible():
     labels = np.array([0, 0, 0, 1, 1])
     found = accuracy_estimate(np.array([[True, True, True, True, True], [True, True, True, False, True]]), labels)
