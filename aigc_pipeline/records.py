@@ -202,6 +202,8 @@ class Judge(Record):
     """Why the critic may not filter by probability; empty when healthy."""
     filters_by_probability: bool = False
     """Whether it does: it is healthy, was proven on unseen reals, and tells generated from real."""
+    num_proof: int | None = None
+    """Unseen reals that it was proven on: those of the selection role whose classes it judges. None without a critic."""
     calibrator: str = "platt"
     ece: float | None
     excess_ece: float | None = None

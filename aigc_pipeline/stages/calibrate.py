@@ -18,7 +18,7 @@ from aigc_pipeline.metrics.trade import Trade
 from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, Judge, SynthesisPlan
 from aigc_pipeline.scorers.health import Health
 
-STAGE_VERSION = 7
+STAGE_VERSION = 8
 STATE = "judge.npz"
 _MIN_CLASS_SHARE = 0.8
 
@@ -70,6 +70,7 @@ def calibrate(
         healthy=not health.complaints,
         complaints=health.complaints,
         filters_by_probability=trusted,
+        num_proof=None if mode == "none" else len(selection),
         calibrator=config.calibrator.kind,
         **health.numbers,
         reliability=health.reliability,

@@ -222,7 +222,7 @@ def _report_content(
         classes=splits.classes,
         source=run.raw.source,
         samples_seen=run.checkpoint.samples_seen,
-        num_selection=splits.num_samples("selection"),
+        num_proof=run.judge.num_proof,
         best_samples_seen=run.checkpoint.best_samples_seen,
         training_events=run.checkpoint.events,
         family=run.checkpoint.family,

@@ -81,6 +81,8 @@ def test_a_class_of_twelve_is_varied_instead_of_generated(tmp_path):
     methods = {each.class_name: each.method for each in judged.planned.classes}
     assert methods == {"0": "generate", "1": "generate", "7": "vary"}
     assert "a generator would likely harm this class" in judged.planned.classes[2].expectation
+    assert judged.judge.num_proof == sum(judged.splits.class_counts["selection"][:2])
+    assert judged.splits.class_counts["selection"][2] > 0
 
 
 def test_one_class_only_is_refused_in_words(tmp_path):

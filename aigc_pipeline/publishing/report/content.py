@@ -36,7 +36,7 @@ class ReportContent:
     family: str
     created: str
     """Date and time, ISO 8601."""
-    num_selection: int | None = None
+    num_proof: int | None = None
     """Real samples that the critic was proven on; None where it is not known, and then not shown."""
     best_samples_seen: int = 0
     """Samples seen when the weights were current that validation chose; 0 where nothing chose."""

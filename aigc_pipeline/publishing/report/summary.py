@@ -98,7 +98,7 @@ def unfiltered_words(content: ReportContent) -> str | None:
 
 def unseen_words(content: ReportContent) -> str:
     """Return what the critic was proven on. It says how much the proof is worth: three samples prove little."""
-    n = content.num_selection
+    n = content.num_proof
     return (
         "unseen samples"
         if n is None

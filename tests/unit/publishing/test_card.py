@@ -203,7 +203,7 @@ def test_a_run_without_candidates_filtered_nothing(make_content: ContentFactory)
 
 
 def test_the_numbers_of_the_critic_name_how_many_real_samples_they_rest_on(make_content: ContentFactory) -> None:
-    assert "beyond chance, on 71 unseen real samples and" in card(make_content(num_selection=71), make_rows())
+    assert "beyond chance, on 71 unseen real samples and" in card(make_content(num_proof=71), make_rows())
 
 
 def test_where_real_rows_are_references_the_card_reads_them(

@@ -476,5 +476,5 @@ def test_a_generator_that_was_not_trained_is_not_said_to_have_seen_samples(make_
 
 
 def test_the_proof_of_the_critic_names_how_many_real_samples_it_rests_on(make_content: ContentFactory) -> None:
-    assert "passed its health checks on 3 unseen real samples" in _page(make_content(num_selection=3)).text
+    assert "passed its health checks on 3 unseen real samples" in _page(make_content(num_proof=3)).text
     assert "passed its health checks on unseen samples" in _page(make_content()).text
