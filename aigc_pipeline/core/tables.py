@@ -61,7 +61,13 @@ _SCORES = (
         "Raw discriminator output; comparable only within one checkpoint and class.",
         nullable=True,
     ),
-    Column("p_real", pa.float32(), "Calibrated probability of being real at prior 1/2, in [0, 1].", nullable=True),
+    Column(
+        "p_real",
+        pa.float32(),
+        "Calibrated probability of being real at prior 1/2, in [0, 1]. Null for varied real samples and in classes that the "
+        "critic does not judge.",
+        nullable=True,
+    ),
     Column(
         "log_density_ratio",
         pa.float32(),
@@ -148,7 +154,8 @@ METADATA: tuple[Column, ...] = (
     Column(
         "role",
         pa.string(),
-        "What the pipeline used a real sample for: `train`, `calibration`, `selection` or `test`; `train` for synthetic rows.",
+        "What the pipeline used a real sample for: `train`, `calibration`, `selection` or `test`; `train` for synthetic rows, "
+        "also for those made from `calibration` and `selection` samples (`parent_ids`).",
     ),
     Column("recommended", pa.bool_(), "Train on this row? True for real rows; for synthetic rows set by the verdict."),
     Column(

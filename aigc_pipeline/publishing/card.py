@@ -29,11 +29,11 @@ _COLUMNS = """\
 | column | meaning |
 |---|---|
 | `split` | `train` or `test`. Synthetic rows are always `train`. |
-| `role` | What the pipeline used a real row for: `train` (generator and encoders), `calibration` (critic), `selection` (choices), `test` (the verdict alone). |
+| `role` | What the pipeline used a real row for: `train` (generator and encoders), `calibration` (critic), `selection` (choices), `test` (the verdict alone). Synthetic rows are `train`, also those made from `calibration` and `selection` rows: where you validate on such rows, leave out what has one among its `parent_ids`. |
 | `origin` | `real`, `classic` (a varied real sample; `parent_ids` names which) or `generated`. |
 | `recommended` | Train on this row? True for real rows; for synthetic rows set by the verdict above. |
 | `weight` | The weight of the row in the loss, where every row is shown equally often. It gives synthetic rows the share of the loss that the verdict was measured with. |
-| `p_real` | Calibrated probability of being real, for synthetic rows. |
+| `p_real` | Calibrated probability of being real, for generated rows of classes that the critic judges. |
 | `train_distance` | Distance to the nearest training sample. |"""
 _FILES = """\
 - `metadata.parquet`: these rows. Read the file, not the directory.
