@@ -27,7 +27,7 @@ class Distinct(Member):
         if distance == show(None):
             return f"its nearest_earlier_distance is {distance}: it is the first candidate of its class, and passes"
         meaning = (
-            "under which nobody sees a difference: samples made from a real one are near each other on purpose"
+            "the limit for samples made from a real one, which are near each other on purpose"
             if row["parent_ids"]
             else "the nearest that training samples come to one another"
         )
