@@ -60,13 +60,27 @@ class Pilots:
         """Return `counts[k]` fresh fakes of class k."""
         return self._made(self.synthesizer.orders(counts, purpose, root=self.context.seed_for("fakes")), purpose)
 
+    def with_parents(self) -> Pilot | None:
+        """Return fakes of the classes whose candidates are made from real samples, out of the same ones; None without such.
+
+        Nothing may be fitted on them: they tell how many candidates will pass.
+        """
+        labels = self.synthesizer.varied_labels
+        if self.synthesizer.generator.uses_parents:
+            labels = frozenset(range(len(self.splits.classes)))
+        if not labels:
+            return None
+        counts, root = dict.fromkeys(labels, self.per_class), self.context.seed_for("fakes")
+        return self._made(self.synthesizer.orders(counts, "parents", root=root, from_held_back=True), "parents")
+
     def beside(self, planned: SynthesisPlan) -> Pilot:
-        """Return a smaller pilot of varied real samples of the generated classes."""
+        """Return a smaller pilot of varied real samples of the generated classes, for the same purpose."""
         number = max(self.per_class // _CLASSIC_PILOT_PART, _MIN_BESIDE)
         generated = [label for label, each in enumerate(planned.classes) if each.method == "generate"]
         root = self.context.seed_for("fakes")
+        counts = dict.fromkeys(generated, number)
         return self._made(
-            self.synthesizer.orders(dict.fromkeys(generated, number), "beside", root=root, varied_only=True), "beside"
+            self.synthesizer.orders(counts, "beside", root=root, varied_only=True, from_held_back=True), "beside"
         )
 
     def reals(self, reals: LabelledCells) -> ScoringBatch:

@@ -2,7 +2,8 @@
 
 The critic is fitted on calibration reals against fresh fakes (on train and calibration reals where the latter are too
 few). Its calibration is measured on selection reals against other fresh fakes. The pilot pool fixes, per class, the
-ratio's normalization, the acceptance constant of the budget, and the acceptance of all gates.
+ratio's normalization, the acceptance constant of the budget, and the acceptance of all gates; the latter on a pool of its own
+where candidates are made from real samples, held-back ones included.
 """
 
 from dataclasses import replace
@@ -55,6 +56,8 @@ def calibrate(
     if rejection is not None and trusted:
         state, trade = fitting.budget(state, pilot, policy, rejection, calibration)
     acceptance = fitting.acceptance(state, pilot, policy.gates)
+    if with_parents := fitting.pilots.with_parents():
+        acceptance |= fitting.acceptance(state, with_parents, policy.gates)
     beside = fitting.pilots.beside(planned) if planned.with_classic else None
     classic = fitting.acceptance(state, beside, policy.gates) if beside else {}
     sha256 = state.save(context.out / STATE)

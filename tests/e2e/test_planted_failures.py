@@ -85,6 +85,23 @@ def test_a_class_of_twelve_is_varied_instead_of_generated(tmp_path):
     assert judged.splits.class_counts["selection"][2] > 0
 
 
+def test_as_many_candidates_are_made_as_pass_with_the_parents_that_they_have(tmp_path):
+    """In the user's validation folder a class looks like the other one: its variations are refused."""
+    digits = load_digits()
+    zeros, ones = (digits.images[digits.target == digit] for digit in (0, 1))
+    for role, name, pictures in (
+        ("train", "0", zeros[:80]), ("train", "1", ones[:80]), ("val", "0", zeros[80:110]), ("val", "1", zeros[110:160]),
+        ("test", "0", zeros[160:]), ("test", "1", ones[80:100])):  # fmt: skip
+        (tmp_path / "data" / role / name).mkdir(parents=True)
+        for number, pixels in enumerate(pictures):
+            save(pixels, tmp_path / "data" / role / name / f"{number}.png")
+    strategy = "plan.strategy={kind: explicit, counts: {'1': 100}}"
+    judged = judge(tmp_path / "data", tmp_path / "workspace", "train.generator.kind=classic", strategy)
+
+    assert judged.judge.acceptance["1"] < 0.8
+    assert not judged.filtered.shortfall
+
+
 def test_one_class_only_is_refused_in_words(tmp_path):
     with pytest.raises(DataError, match="has only the class '3' after cleaning"):
         judge(write_digits(tmp_path / "data", {3: 100}), tmp_path / "workspace")
