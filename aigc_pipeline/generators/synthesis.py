@@ -169,9 +169,17 @@ class Synthesizer:
     def _parents(self, orders: Sequence[Order], family: Generator) -> torch.Tensor | None:
         if not family.uses_parents:
             return None
-        parts = [self.train.cells, *([self.held_back.cells] if self.held_back else ())]
-        cells = pa.chunked_array(parts).take(pa.array([order.parent for order in orders])).combine_chunks()
+        cells = self._parent_cells(np.array([order.parent for order in orders]))
         return modality_of(self.spec).to_tensor(cells, self.spec).to(self.device)
+
+    def _parent_cells(self, rows: NDArray[np.int64]) -> pa.Array:
+        """Return the cells of some parents. Taking from both parts at once, Arrow would copy all of them for every chunk."""
+        is_held_back = rows >= len(self.train)
+        cells = self.train.cells.take(pa.array(rows[~is_held_back]))
+        if self.held_back is None or not is_held_back.any():
+            return cells
+        held_back = self.held_back.cells.take(pa.array(rows[is_held_back] - len(self.train)))
+        return pa.concat_arrays([cells, held_back]).take(pa.array(np.argsort(np.argsort(is_held_back, kind="stable"))))
 
 
 def _refuse_misshapen(made: object, family: Generator, shape: tuple[int, ...]) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -14,6 +15,8 @@ from aigc_pipeline.generators.contract import make_synthesizer
 from aigc_pipeline.modalities import ImageSpec
 
 SPEC = ImageSpec(height=8, width=8, channels=1)
+COUNTING = pa.proxy_memory_pool(pa.default_memory_pool())
+"""It must outlive what is allocated in it."""
 VAE = next(family for family in built_in() if family.model_fields["kind"].default == "vae")
 
 
@@ -58,6 +61,24 @@ def test_samples_that_no_cell_can_hold_are_refused_by_what_they_are(change, said
 
     with pytest.raises(ConfigError, match=f"'vae' {said}"):
         synthesizer.make(synthesizer.orders({0: 5}, "x", root=0))
+
+
+def test_parents_of_both_kinds_keep_their_order_and_only_they_are_copied():
+    """A chunk that copies all real samples takes twice their memory on every thread."""
+    synthesizer, cells = make_synthesizer(Same(), SPEC), np.arange(40_000 * 64, dtype=np.int64) // 64 % 251
+    pictures = cells_from_numpy(cells.astype(np.uint8).reshape(-1, 8, 8, 1))
+    ids, labels = [str(row) for row in range(40_000)], np.zeros(40_000, np.int64)
+    parts = [LabelledCells(ids[part], labels[part], pictures[part]) for part in (slice(30_000), slice(30_000, 40_000))]
+    both = replace(synthesizer, train=parts[0], held_back=parts[1])
+    orders = both.orders({0: 150}, "x", root=0, from_held_back=True)
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(COUNTING)
+    made = both.make(orders)[0].flatten().to_pylist()[::64]
+    pa.set_memory_pool(usual)
+
+    assert made == [order.parent % 251 for order in orders]
+    assert {order.parent >= 30_000 for order in orders} == {True, False}
+    assert COUNTING.max_memory() < pictures.nbytes / 4
 
 
 def test_networks_in_training_may_give_what_is_not_finite():
