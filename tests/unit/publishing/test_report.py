@@ -475,6 +475,10 @@ def test_a_generator_that_was_not_trained_is_not_said_to_have_seen_samples(make_
     assert "Generator classic , which was not trained" in text
 
 
+def test_the_page_says_which_candidates_are_compared_with_real_samples(make_content: ContentFactory) -> None:
+    assert "without those made from the real samples that are compared with" in _page(make_content()).text
+
+
 def test_the_proof_of_the_critic_names_how_many_real_samples_it_rests_on(make_content: ContentFactory) -> None:
     assert "passed its health checks on 3 unseen real samples" in _page(make_content(num_proof=3)).text
     assert "passed its health checks on unseen samples" in _page(make_content()).text
