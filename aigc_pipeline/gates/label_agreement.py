@@ -23,7 +23,7 @@ class LabelAgreement(Member):
     min_class_size: int = Field(default=25, ge=0)
     """Training samples from which a class counts as large."""
     min_probability: float = Field(default=0.1, ge=0, le=1)
-    """What a small class needs."""
+    """What a sample of a small class needs, unless it is made from a real one."""
 
     def judge(self, table: pa.Table) -> Mask:
         """Read `label`, `label_predicted`, `label_probability`, `class_have` and `parent_ids`; without a referee all pass."""

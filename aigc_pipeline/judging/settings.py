@@ -13,10 +13,12 @@ class JudgeSettings(Settings):
     """How the judge is fitted and when it is trusted."""
 
     min_calibration: int = Field(default=60, ge=10)
-    """Fewer calibration samples than this, and the critic is cross-fitted on train and calibration together. It then
-    does without D's logit, which means nothing on samples that D was trained on, and separates worse."""
+    """Fewer calibration samples than this in the classes that it judges, and the critic is cross-fitted on train and
+    calibration together. It then does without D's logit, which means nothing on samples that D was trained on, and separates
+    worse."""
     min_reals: int = Field(default=50, ge=10)
-    """Fewer reals than this in all, and there is no critic; candidates are gated by label and distance alone."""
+    """Fewer reals than this in all of these classes, and there is no critic; candidates are gated by label and distance
+    alone."""
     pilot_per_class: int = Field(default=200, ge=20)
     """Fresh fakes per class that freeze the acceptance constants."""
     copy_quantile: float = Field(default=0.01, gt=0, lt=0.5)
