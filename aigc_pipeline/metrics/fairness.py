@@ -43,11 +43,11 @@ def group_outcomes(
     """Return one outcome per class, then one per value of each attribute, the largest groups first.
 
     `accepted` counts candidates that passed every check of their own: one that is over quota or left out of the mix is not starved. Acceptance is
-    compared with what the group's share of generated and of varied candidates would get overall, because few varied ones
-    are refused. A column whose values are nearly all different names samples, not groups, and is left out.
+    compared with what the group's share of generated and of varied candidates, and of those that the critic judges, would get overall:
+    few varied ones are refused, and of judged ones about half by design. A column whose values are nearly all different names samples, not groups, and is left out.
 
     Args:
-        candidates: columns `label`, `origin`, `parent_ids`, `nearest_train_id`, `reject_reason`, and `condition` if any.
+        candidates: columns `label`, `origin`, `parent_ids`, `nearest_train_id`, `reject_reason`, and `accept_probability` and `condition` if any.
         real_attributes: sample id to attributes of all that candidates are made from; ids without attributes may be missing.
         test_attributes: attributes per test item.
         test_labels: class index per test item, `[items]`.
@@ -112,9 +112,13 @@ class _Filtered:
     def of(cls, candidates: pa.Table) -> "_Filtered":
         passed = np.array([reason in _PASSED for reason in candidates["reject_reason"].to_pylist()], bool)
         origins = np.array(candidates["origin"].to_pylist(), object)
+        is_judged = np.zeros(len(passed), bool)
+        if "accept_probability" in candidates.column_names:
+            is_judged = ~np.isnan(candidates["accept_probability"].to_numpy())
         expected = np.zeros(len(passed))
         for origin in set(origins.tolist()):
-            expected[origins == origin] = passed[origins == origin].mean()
+            for alike in ((origins == origin) & is_judged, (origins == origin) & ~is_judged):
+                expected[alike] = passed[alike].mean() if alike.any() else 0.0
         return cls(passed, expected)
 
     def warning(self, mine: NDArray[np.bool_]) -> str | None:

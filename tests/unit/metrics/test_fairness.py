@@ -69,6 +69,14 @@ def test_a_full_class_is_not_starved():
     assert outcomes(candidates)["site", "south"].warning is None
 
 
+def test_candidates_that_the_critic_judges_are_not_measured_by_how_many_others_pass():
+    """Small classes whose rows are made from real ones are not judged, and of the others half pass by design."""
+    table = make_candidates(["north"] * 300 + ["south"] * 100, [True] * 300 + [True, True, False, False] * 25)
+    table = table.append_column("accept_probability", pa.array([None] * 300 + [0.5] * 100, pa.float64()))
+
+    assert not [key for key, each in outcomes(table).items() if each.warning]
+
+
 def test_generated_candidates_are_not_measured_by_how_many_varied_ones_pass():
     origins = ["classic"] * 100 + ["generated"] * 100
     candidates = make_candidates(
