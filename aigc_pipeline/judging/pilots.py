@@ -61,14 +61,16 @@ class Pilots:
         return self._made(self.synthesizer.orders(counts, purpose, root=self.context.seed_for("fakes")), purpose)
 
     def with_parents(self) -> Pilot | None:
-        """Return fakes of the classes whose candidates are made from real samples, out of the same ones; None without such.
+        """Return fakes of the classes whose candidates are made from real samples, out of the same ones.
+
+        None without such classes, or where nothing is held back: then `fresh` makes the same.
 
         Nothing may be fitted on them: they tell how many candidates will pass.
         """
         labels = self.synthesizer.varied_labels
         if self.synthesizer.generator.uses_parents:
             labels = frozenset(range(len(self.splits.classes)))
-        if not labels:
+        if not labels or not self.synthesizer.held_back:
             return None
         counts, root = dict.fromkeys(labels, self.per_class), self.context.seed_for("fakes")
         return self._made(self.synthesizer.orders(counts, "parents", root=root, from_held_back=True), "parents")
