@@ -183,7 +183,9 @@ class Reference:
         for first in range(0, len(samples), step):
             sample, place = samples[first : first + step], places[first : first + step]
             row = start + place % num_rows
-            best.add(sample, row, squared_distances(queries[sample, place // num_rows], self.points, row[:, None])[:, 0])
+            best.add(
+                sample, row, squared_distances(queries[sample, place // num_rows], self.points, row[:, None])[:, 0]
+            )
 
     def _bounds(self, numbers: Float[Tensor, "s v c"], forbidden: Forbidden) -> Float[Tensor, "s v g"]:
         """Return the smallest lower bound of each group's squared distances. A group's rows are evenly spaced."""
