@@ -13,6 +13,7 @@ from aigc_pipeline.publishing.report.content import ReportContent
 from aigc_pipeline.publishing.report.summary import (
     choice_words,
     is_starved,
+    judged_words,
     mixture_words,
     named,
     training_words,
@@ -159,7 +160,8 @@ def _filtering(content: ReportContent) -> str:
     if reason is not None or judge.auc is None or judge.ece is None:
         return f"Not filtered by probability: {reason}."
     excess = "" if judge.excess_ece is None else f", of which {max(judge.excess_ece, 0):.3f} beyond chance,"
-    return f"Filtered by a calibrated critic (AUC {judge.auc:.3f}, ECE {judge.ece:.3f}{excess} on {unseen_words(content)})."
+    some = f"; {judged}" if (judged := judged_words(content)) else ""
+    return f"Filtered by a calibrated critic (AUC {judge.auc:.3f}, ECE {judge.ece:.3f}{excess} on {unseen_words(content)}){some}."
 
 
 def _copies(content: ReportContent) -> str:

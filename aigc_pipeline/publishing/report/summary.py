@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
+
 from aigc_pipeline.publishing.report.content import ReportContent
 from aigc_pipeline.publishing.report.wording import COMMAND, STARVED, arm_words, fixed, mix_words, percent, points
 from aigc_pipeline.records import Choice, Estimate, Judge, TradePoint, Verdict, Worth
@@ -104,6 +106,17 @@ def unseen_words(content: ReportContent) -> str:
         if n is None
         else f"{n:,} unseen real {'sample' if n == 1 else 'samples'} and fresh synthetic ones"
     )
+
+
+def judged_words(content: ReportContent) -> str | None:
+    """Return how many classes the critic judges; None where these are all that have generated candidates."""
+    table = content.candidates
+    generated = table.filter(pc.equal(table["origin"], "generated"))
+    judged = generated.filter(pc.is_valid(generated["p_real"]))
+    classes, judged_classes = (len(pc.unique(each["class_name"])) for each in (generated, judged))
+    if judged_classes == classes:
+        return None
+    return f"it judges {judged_classes} of {classes} classes: the others have too few real samples for it"
 
 
 def groups_words(content: ReportContent) -> str:

@@ -482,3 +482,15 @@ def test_the_page_says_which_candidates_are_compared_with_real_samples(make_cont
 def test_the_proof_of_the_critic_names_how_many_real_samples_it_rests_on(make_content: ContentFactory) -> None:
     assert "passed its health checks on 3 unseen real samples" in _page(make_content(num_proof=3)).text
     assert "passed its health checks on unseen samples" in _page(make_content()).text
+
+
+def test_report_and_card_say_where_the_critic_judges_some_classes_alone(make_content: ContentFactory) -> None:
+    content = make_content()
+    assert "it judges" not in card(content, empty_metadata())
+    names = content.candidates["class_name"].to_pylist()
+    p = pa.array([None if name == "dog" else 0.5 for name in names], pa.float32())
+    some = content.candidates.set_column(content.candidates.schema.get_field_index("p_real"), "p_real", p)
+
+    content = replace(content, candidates=some)
+    assert "it judges 1 of 2 classes: the others have too few real samples" in card(content, empty_metadata())
+    assert "Of what was generated it judges 1 of 2 classes" in render_report(content)
