@@ -149,6 +149,7 @@ def pretended_gpu() -> Iterator[Memory]:
         "torch.Generator": PretendedGenerator,
         "torch.amp.GradScaler": lambda _, enabled: scaler("cpu", enabled=enabled),
         "torch.cuda.is_available": lambda: True,
+        "torch.cuda.is_current_stream_capturing": lambda: False,  # a CUDA build would ask the driver
         "torch.cuda.device_count": lambda: 1,
         "torch.cuda.device": lambda _: nullcontext(),
         "torch.cuda.mem_get_info": lambda _: (2**34, 2**34),
