@@ -7,11 +7,14 @@ import pytest
 
 from aigc_pipeline.core.context import Context, RuntimeConfig
 from aigc_pipeline.core.reporting import Scalar, StageEvent
-from aigc_pipeline.core.store import Store  # isort: split
+from aigc_pipeline.core.store import Store
+from aigc_pipeline.features.archives import READS_EXPORTS  # isort: split
 
 import torch  # after aigc_pipeline, which tells OpenMP how to wait
 
 torch.set_num_threads(1)  # two busy thread pools on two cores slow each other down a hundredfold
+
+needs_exports = pytest.mark.skipif(not READS_EXPORTS, reason="torch.export files need torch 2.9 or newer")
 
 
 class RecordingReporter:

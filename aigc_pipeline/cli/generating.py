@@ -10,6 +10,7 @@ from aigc_pipeline.cli.outcome import print_lines
 from aigc_pipeline.cli.writing import writing
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.store import write_atomically
+from aigc_pipeline.features.archives import READS_EXPORTS
 from aigc_pipeline.generators.weights import compile_networks
 from aigc_pipeline.inference.compression import compress
 from aigc_pipeline.inference.exporting import Format, export
@@ -100,6 +101,11 @@ def export_generator(place: Path, form: Format, out: Path | None, *, reporter: C
     latents = opened.latent_family("exported").num_latents(opened.spec)
     about = f"(z [n, {latents}], labels [n]) to samples; largest difference {difference:.2g}"
     print_lines(reporter.console, f"{out}: {about}")
+    if form == "torch_export" and not READS_EXPORTS:
+        reporter.note(
+            f"torch {torch.__version__} keeps the weights of {out} as a pickle, which `weights_file` will refuse: to read it back "
+            "as a generator here, upgrade torch to 2.9 or newer and export again. torch.export.load opens it."
+        )
 
 
 def compress_generator(place: Path, out: Path, *, reporter: ConsoleReporter) -> None:

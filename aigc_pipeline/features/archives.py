@@ -16,10 +16,13 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.torch_version import TorchVersion
 
 from aigc_pipeline.core.errors import ConfigError
 
 OpenedNetwork = Callable[..., object]
+READS_EXPORTS = TorchVersion(torch.__version__) >= TorchVersion("2.9")
+"""Before, torch.export kept weights as pickles."""
 _ARITHMETIC = (ast.Expression, ast.Call, ast.Name, ast.Constant, ast.keyword, ast.BinOp, ast.UnaryOp, ast.operator,
                ast.unaryop, ast.expr_context)  # fmt: skip
 _NAMES = re.compile(
@@ -46,12 +49,8 @@ def open_archive(content: bytes, *, name: str, device: torch.device) -> OpenedNe
         msg = f"{name} is not a network archive. Save it with torch.export.save (.pt2) or torch.jit.save (.pt)."
         raise ConfigError(msg) from err
     is_exported = any(each.partition("/")[2] == "archive_format" for each in names)
-    if "serialized_exported_program.json" in names or (is_exported and "version" in names):
-        msg = (
-            f"{name} is in the torch.export format of before torch 2.8, which is read through pickle. "
-            "Save it with torch 2.8 or newer, or with torch.jit.save."
-        )
-        raise ConfigError(msg)
+    if is_exported or "serialized_exported_program.json" in names:
+        _refuse_old_format(names, name)
     try:
         return _exported(content, name, device) if is_exported else _scripted(content, device)
     except (RuntimeError, ValueError, KeyError, AttributeError, AssertionError, TypeError, ImportError) as err:
@@ -59,6 +58,21 @@ def open_archive(content: bytes, *, name: str, device: torch.device) -> OpenedNe
         kind = "torch.export" if is_exported else "TorchScript"
         msg = f"{name} can't be opened as a {kind} archive with torch {torch.__version__}: {reason}"
         raise ConfigError(msg) from err
+
+
+def _refuse_old_format(names: list[str], name: str) -> None:
+    if not READS_EXPORTS:
+        msg = (
+            f"{name} is a torch.export file, which torch {torch.__version__} would read through pickle. "
+            "Upgrade torch to 2.9 or newer, here and where it is saved, or save the network with torch.jit.save."
+        )
+        raise ConfigError(msg)
+    if not any(each.endswith("_weights_config.json") for each in names):
+        msg = (
+            f"{name} was saved by torch.export before torch 2.9, in a format that is read through pickle. "
+            "Save it with torch 2.9 or newer, or with torch.jit.save."
+        )
+        raise ConfigError(msg)
 
 
 def _scripted(content: bytes, device: torch.device) -> OpenedNetwork:
@@ -73,7 +87,9 @@ def _exported(content: bytes, name: str, device: torch.device) -> OpenedNetwork:
     from torch.export.passes import move_to_device_pass  # newer than the oldest torch supported
 
     _refuse_code(content, name)
-    program = torch.export.load(io.BytesIO(content))
+    with warnings.catch_warnings():  # torch 2.9 about itself; nothing writes to the weights
+        warnings.filterwarnings("ignore", ".*buffer is not writable", UserWarning)
+        program = torch.export.load(io.BytesIO(content))
     if device.type != "cpu":
         program = move_to_device_pass(program, str(device))
     return program.module()

@@ -72,3 +72,13 @@ def test_an_export_is_named_after_its_format(form, name, tmp_path, monkeypatch):
 
     assert run_cli("export", folder, "--to", form) == 0
     assert (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(("is_readable", "said"), [(True, 0), (False, 1)])
+def test_an_export_that_cannot_be_read_back_says_so(is_readable, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("aigc_pipeline.cli.generating.export", lambda _opened, _form, file: file.touch() or 0.0)
+    monkeypatch.setattr("aigc_pipeline.cli.generating.READS_EXPORTS", is_readable)
+    folder = str(write_checkpoint(tmp_path / "c", "mlp_gan"))
+
+    assert run_cli("export", folder, "--out", str(tmp_path / "g.pt2")) == 0
+    assert capsys.readouterr().out.count("upgrade torch to 2.9 or newer") == said

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -17,12 +18,14 @@ from aigc_pipeline.core.errors import ConfigError, WorkspaceError
 from aigc_pipeline.core.samples import content_sha256
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.data.shards import cells_from_numpy
-from aigc_pipeline.features import AnyEncoder, LocalFile, load_fitted
+from aigc_pipeline.features import AnyEncoder, LocalFile, archives, load_fitted
 from aigc_pipeline.modalities import ImageSpec
 from aigc_pipeline.training.loop import Hooks
+from tests.conftest import needs_exports
 
 CPU = torch.device("cpu")
 SIZE = 12
+KINDS = ["TorchScript", pytest.param("torch.export", marks=needs_exports)]
 
 
 class Tiny(nn.Module):
@@ -53,6 +56,14 @@ def exported(file: Path) -> Path:
     return file
 
 
+def listing(file: Path, *names: str) -> Path:
+    """A zip of empty files."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, "")
+    return file
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("encoders")
@@ -77,7 +88,7 @@ def fitted(encoder: LocalFile, cells: LabelledCells, spec: ImageSpec):
     return encoder.fit(cells, cells, spec=spec, num_classes=1, seed=0, device=CPU, hooks=Hooks())
 
 
-@pytest.mark.parametrize("kind", ["TorchScript", "torch.export"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_features_are_those_of_the_network_standardized_over_train(files, kind):
     pixels, cells, spec = pictures(3)
     encoder = fitted(settings(files[kind]), cells, spec)
@@ -89,7 +100,7 @@ def test_features_are_those_of_the_network_standardized_over_train(files, kind):
     assert encoder.encode(cells.cells) == pytest.approx((raw - raw.mean(0)) / raw.std(0), abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["TorchScript", "torch.export"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_encoder_opens_again_from_its_settings_and_its_file(files, kind, tmp_path):
     _, cells, spec = pictures(1)
     first = fitted(settings(files[kind]), cells, spec)
@@ -143,6 +154,7 @@ def test_a_network_saved_in_training_mode_is_opened_in_evaluation_mode(tmp_path)
     assert (encoder.encode(cells.cells) == encoder.encode(cells.cells)).all()
 
 
+@needs_exports
 def test_training_a_linear_probe_leaves_the_network_as_it_is(files):
     _, cells, spec = pictures(3)
     encoder = fitted(settings(files["torch.export"]), cells, spec)
@@ -197,15 +209,43 @@ def test_what_is_no_archive_is_refused_with_the_path(tmp_path):
             settings(tmp_path / name).build(pictures(3)[2], 1, 20, 0)
 
 
-def test_an_export_of_an_older_torch_says_how_to_save_it_anew(tmp_path):
-    with zipfile.ZipFile(tmp_path / "old.pt2", "w") as archive:
-        for name in ("version", "serialized_exported_program.json", "serialized_state_dict.pt"):
-            archive.writestr(name, "")
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("version", "serialized_exported_program.json", "serialized_state_dict.pt"),
+        ("old/archive_format", "old/models/model.json", "old/data/weights/model.pt"),
+    ],
+    ids=["2.6", "2.8"],
+)
+def test_an_export_of_an_older_torch_says_how_to_save_it_anew(names, tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "READS_EXPORTS", True)
 
-    with pytest.raises(ConfigError, match=r"old\.pt2 .*before torch 2\.8.* Save it with torch 2\.8 or newer"):
-        settings(tmp_path / "old.pt2").build(pictures(3)[2], 1, 20, 0)
+    with pytest.raises(ConfigError, match=r"old\.pt2 .*before torch 2\.9.* Save it with torch 2\.9 or newer"):
+        settings(listing(tmp_path / "old.pt2", *names)).build(pictures(3)[2], 1, 20, 0)
 
 
+@pytest.mark.parametrize("name", ["new/archive_format", "serialized_exported_program.json"])
+def test_a_torch_too_old_for_exports_is_named(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "READS_EXPORTS", False)
+
+    with pytest.raises(ConfigError, match=rf"any\.pt2 .*torch {re.escape(torch.__version__)} .* Upgrade torch to 2\.9"):
+        settings(listing(tmp_path / "any.pt2", name)).build(pictures(3)[2], 1, 20, 0)
+
+
+@needs_exports
+def test_an_export_without_weights_is_opened(tmp_path):
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    dynamic = {0: torch.export.Dim("n", min=1, max=512)}
+    program = torch.export.export(network, (torch.zeros(3, 3, SIZE, SIZE),), dynamic_shapes=(dynamic,))
+    torch.export.save(program, tmp_path / "pool.pt2")
+
+    assert settings(tmp_path / "pool.pt2").build(pictures(3)[2], 1, 20, 0).trunk(torch.zeros(2, 3, 4, 4)).shape == (
+        2,
+        12,
+    )
+
+
+@needs_exports
 @pytest.mark.parametrize("record", ["data/weights/weight_0.pt", "data/sample_inputs/model.pt", "data/aotinductor/a.so"])
 def test_an_export_with_a_pickle_or_machine_code_inside_is_refused(files, tmp_path, record):
     content, poison = io.BytesIO(), io.BytesIO()
@@ -222,6 +262,7 @@ def test_an_export_with_a_pickle_or_machine_code_inside_is_refused(files, tmp_pa
         settings(tmp_path / "poison.pt2").build(pictures(3)[2], 1, 20, 0)
 
 
+@needs_exports
 @pytest.mark.parametrize(
     ("found", "planted"),
     [
@@ -248,6 +289,7 @@ def test_an_export_that_would_run_python_is_refused_before_it_runs(files, tmp_pa
     assert not (tmp_path / "ran").exists()
 
 
+@needs_exports
 def test_an_export_whose_weights_are_marked_as_pickled_is_refused(files, tmp_path):
     with (
         zipfile.ZipFile(files["torch.export"]) as source,
@@ -270,6 +312,7 @@ def test_a_wrong_number_of_features_or_a_wrong_input_is_refused_with_the_path(fi
         settings(one_channel).build(spec, 1, 20, 0)
 
 
+@needs_exports
 def test_an_export_for_one_batch_size_is_refused(tmp_path):
     torch.export.save(torch.export.export(Tiny().eval(), (torch.zeros(2, 3, SIZE, SIZE),)), tmp_path / "fixed.pt2")
 
@@ -277,6 +320,7 @@ def test_an_export_for_one_batch_size_is_refused(tmp_path):
         settings(tmp_path / "fixed.pt2").build(pictures(3)[2], 1, 20, 0)
 
 
+@needs_exports
 def test_an_export_in_training_mode_is_refused(tmp_path):
     dynamic = {0: torch.export.Dim("n", min=1, max=512)}
     program = torch.export.export(Tiny().train(), (torch.zeros(3, 3, SIZE, SIZE),), dynamic_shapes=(dynamic,))
@@ -286,6 +330,7 @@ def test_an_export_in_training_mode_is_refused(tmp_path):
         settings(tmp_path / "training.pt2").build(pictures(3)[2], 1, 20, 0)
 
 
+@needs_exports
 def test_a_copy_encodes_alike(files):
     network = settings(files["torch.export"]).build(pictures(3)[2], 1, 20, 0)
     x = torch.rand(2, 3, SIZE, SIZE)

@@ -1,5 +1,6 @@
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from aigc_pipeline.generators.contract import CHECKS
 from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.modalities import ImageSpec, VectorSpec
 from aigc_pipeline.stages.plan import PlanConfig, _plan_class
+from tests.conftest import needs_exports
 
 SPEC = ImageSpec(height=8, width=8, channels=1)
 LATENTS = 16
@@ -50,6 +52,11 @@ def write_scripted(file: Path, network: nn.Module) -> Path:
     return file
 
 
+@pytest.fixture(params=[pytest.param(write, marks=needs_exports), write_scripted], ids=["torch.export", "TorchScript"])
+def save(request) -> Callable[[Path, nn.Module], Path]:
+    return request.param
+
+
 def family(file: Path, **settings: object) -> WeightsFile:
     return WeightsFile(path=file, latent_size=LATENTS, **settings)
 
@@ -72,11 +79,10 @@ def draw(generator: WeightsFile, labels: list[int], spec=SPEC) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_it_keeps_the_contract_of_every_family(check, tmp_path):
-    check(family(write(tmp_path / "g.pt2", Tiny())), SPEC, tmp_path)
+def test_it_keeps_the_contract_of_every_family(check, save, tmp_path):
+    check(family(save(tmp_path / "generator", Tiny())), SPEC, tmp_path)
 
 
-@pytest.mark.parametrize("save", [write, write_scripted])
 def test_samples_are_the_files_own(save, tmp_path):
     network = Tiny()
     made = draw(family(save(tmp_path / "generator", network)), [0, 1])
@@ -85,8 +91,8 @@ def test_samples_are_the_files_own(save, tmp_path):
     torch.testing.assert_close(made, network(z, torch.tensor([0, 1])), atol=1e-6, rtol=0)
 
 
-def test_classes_are_mapped_to_the_files_labels(tmp_path):
-    file = write(tmp_path / "g.pt2", Tiny())
+def test_classes_are_mapped_to_the_files_labels(save, tmp_path):
+    file = save(tmp_path / "generator", Tiny())
 
     torch.testing.assert_close(draw(family(file, labels=(3, 4)), [0, 1]), draw(family(file), [3, 4]))
     with pytest.raises(ConfigError, match="labels has 1 entries, but the dataset has 2 classes"):
@@ -94,16 +100,16 @@ def test_classes_are_mapped_to_the_files_labels(tmp_path):
 
 
 @pytest.mark.parametrize(("side", "channels", "wanted"), [(16, 3, (1, 8, 8)), (8, 1, (3, 8, 8)), (12, 1, (1, 20, 10))])
-def test_pictures_are_brought_to_the_specs_size_and_channels(side, channels, wanted, tmp_path):
+def test_pictures_are_brought_to_the_specs_size_and_channels(side, channels, wanted, save, tmp_path):
     spec = ImageSpec(height=wanted[1], width=wanted[2], channels=wanted[0])
 
-    made = draw(family(write(tmp_path / "g.pt2", Tiny(side, channels))), [0, 1], spec)
+    made = draw(family(save(tmp_path / "generator", Tiny(side, channels))), [0, 1], spec)
 
     assert made.shape == (2, *wanted)
 
 
-def test_pictures_from_zero_to_one_are_stretched(tmp_path):
-    file = write(tmp_path / "g.pt2", Tiny())
+def test_pictures_from_zero_to_one_are_stretched(save, tmp_path):
+    file = save(tmp_path / "generator", Tiny())
 
     torch.testing.assert_close(draw(family(file, value_range="unit"), [0]), 2 * draw(family(file), [0]) - 1)
 
@@ -134,19 +140,18 @@ def test_a_file_that_changes_during_a_run_is_refused(tmp_path):
         (Tiny(), VectorSpec(num_values=64, scale=1.0), r"returned \[1, 1, 8, 8\]"),
     ],
 )
-def test_what_is_no_sample_is_refused(network, spec, said, tmp_path):
+def test_what_is_no_sample_is_refused(network, spec, said, save, tmp_path):
     with pytest.raises(ConfigError, match=said):
-        draw(family(write(tmp_path / "g.pt2", network)), [0], spec)
+        draw(family(save(tmp_path / "generator", network)), [0], spec)
 
 
-def test_latents_of_the_wrong_size_are_named(tmp_path):
-    generator = WeightsFile(path=write(tmp_path / "g.pt2", Tiny()), latent_size=LATENTS + 1)
+def test_latents_of_the_wrong_size_are_named(save, tmp_path):
+    generator = WeightsFile(path=save(tmp_path / "generator", Tiny()), latent_size=LATENTS + 1)
 
     with pytest.raises(ConfigError, match=rf"cannot take latents \[1, {LATENTS + 1}\].*train.generator.latent_size"):
         draw(generator, [0])
 
 
-@pytest.mark.parametrize("save", [write, write_scripted])
 def test_labels_that_the_file_does_not_have_are_refused(save, tmp_path):
     generator = family(save(tmp_path / "generator", Tiny()), labels=(3, 9))
 
@@ -155,11 +160,11 @@ def test_labels_that_the_file_does_not_have_are_refused(save, tmp_path):
 
 
 @pytest.mark.parametrize(("channels", "wanted"), [(2, 1), (2, 3), (4, 1), (4, 3)])
-def test_only_grey_and_rgb_are_turned_into_each_other(channels, wanted, tmp_path):
+def test_only_grey_and_rgb_are_turned_into_each_other(channels, wanted, save, tmp_path):
     spec = ImageSpec(height=8, width=8, channels=wanted)
 
     with pytest.raises(ConfigError, match=f"pictures of {channels} channels, the dataset has {wanted}"):
-        draw(family(write(tmp_path / "g.pt2", Tiny(8, channels))), [0], spec)
+        draw(family(save(tmp_path / "generator", Tiny(8, channels))), [0], spec)
 
 
 def test_small_classes_are_generated_because_knowledge_comes_from_outside(tmp_path):
