@@ -6,6 +6,7 @@ device. Results, gradients and optimizer states of marked tensors are marked. Pr
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import torch
@@ -149,7 +150,9 @@ def pretended_gpu() -> Iterator[Memory]:
         "torch.Generator": PretendedGenerator,
         "torch.amp.GradScaler": lambda _, enabled: scaler("cpu", enabled=enabled),
         "torch.cuda.is_available": lambda: True,
-        "torch.cuda.is_current_stream_capturing": lambda: False,  # a CUDA build would ask the driver
+        # optimizers of a CUDA build would ask the driver, up to torch 2.9 in the first way, from 2.13 on in the second
+        "torch.cuda.is_current_stream_capturing": lambda: False,
+        "torch.accelerator.current_stream": lambda: SimpleNamespace(is_capturing=lambda: False),
         "torch.cuda.device_count": lambda: 1,
         "torch.cuda.device": lambda _: nullcontext(),
         "torch.cuda.mem_get_info": lambda _: (2**34, 2**34),
