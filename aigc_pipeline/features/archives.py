@@ -76,8 +76,8 @@ def _refuse_old_format(names: list[str], name: str) -> None:
 
 
 def _scripted(content: bytes, device: torch.device) -> OpenedNetwork:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated", category=DeprecationWarning)
+    with warnings.catch_warnings():  # a DeprecationWarning, since torch 2.14 a FutureWarning
+        warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated")
         network: nn.Module = torch.jit.load(io.BytesIO(content), map_location=device)  # type: ignore[no-untyped-call]
     return network.eval()
 

@@ -44,7 +44,7 @@ class Tiny(nn.Module):
 
 def scripted(file: Path, network: nn.Module | None = None) -> Path:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", ".*torch.jit")
         torch.jit.save(torch.jit.script(Tiny().eval() if network is None else network), file)
     return file
 

@@ -47,7 +47,7 @@ def write(file: Path, network: nn.Module) -> Path:
 
 def write_scripted(file: Path, network: nn.Module) -> Path:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", ".*torch.jit")
         torch.jit.save(torch.jit.script(network.eval()), file)
     return file
 
