@@ -1,6 +1,5 @@
 """How long the verdict will take: the trainings that it rests on, times how long one takes here."""
 
-import time
 from dataclasses import dataclass
 
 from aigc_pipeline.core.context import Context
@@ -11,9 +10,9 @@ from aigc_pipeline.metrics.downstream import Budget, bytes_of_training, fit_down
 from aigc_pipeline.metrics.uplift import BASELINES, baselines_for
 from aigc_pipeline.metrics.worth import MAX_CLASS_CURVES
 from aigc_pipeline.records import DatasetSplits, SynthesisPlan
-from aigc_pipeline.training.devices import device_of, map_on_threads, num_side_by_side, wait_for
+from aigc_pipeline.training.devices import device_of, map_on_threads, num_side_by_side
+from aigc_pipeline.training.probe import seconds_a_step
 
-_FIRST_STEPS, _PROBE_SECONDS = 5, 1.5
 _MIXES_WITH_CLASSIC = 3
 """Generated rows, varied real ones, both."""
 
@@ -60,7 +59,7 @@ def _samples_per_second(context: Context, settings: Settings, splits: DatasetSpl
     num_bytes = bytes_of_training(len(train), splits.spec)
     at_once = num_side_by_side(device, num_bytes)
 
-    def seconds(steps: int) -> float:
+    def fit_some(steps: int) -> None:
         budget = Budget(steps * settings.batch_size, settings.batch_size, context.seed, device)
 
         def fit(_: int) -> None:
@@ -68,11 +67,6 @@ def _samples_per_second(context: Context, settings: Settings, splits: DatasetSpl
                 BASELINES[-1], train, None, spec=splits.spec, num_classes=num_classes, budget=budget, build=build
             )
 
-        started = time.perf_counter()
         list(map_on_threads(fit, range(at_once), device, num_bytes=num_bytes))
-        wait_for(device)
-        return (time.perf_counter() - started) / at_once
 
-    seconds(_FIRST_STEPS)  # the first training of a process is slower
-    steps = max(_FIRST_STEPS, round(_FIRST_STEPS * _PROBE_SECONDS / seconds(_FIRST_STEPS)))
-    return steps * settings.batch_size / seconds(steps)
+    return at_once * settings.batch_size / seconds_a_step(fit_some, device)

@@ -1,7 +1,5 @@
 """Fit the encoder (also the label referee) and the judge encoder on the training role, and encode every real sample."""
 
-import time
-
 import numpy as np
 import pyarrow as pa
 import torch
@@ -15,12 +13,13 @@ from aigc_pipeline.data.shards import cells_from_numpy, write_table
 from aigc_pipeline.features import AnyEncoder, Classifier, FittedEncoder, RandomNetwork, load_fitted
 from aigc_pipeline.features.history import copy_samples, has_hardly_changed, write_samples
 from aigc_pipeline.records import DatasetSplits, Embeddings
-from aigc_pipeline.training.devices import device_of, wait_for
+from aigc_pipeline.training.devices import device_of
 from aigc_pipeline.training.loop import Hooks
+from aigc_pipeline.training.probe import seconds_a_step
 
 STAGE_VERSION = 2
 _SETTINGS = "settings.txt"
-_FIRST_STEPS, _PROBE_SECONDS, _PROBE_ROWS = 3, 1.0, 512
+_PROBE_ROWS = 512
 
 
 class EmbedConfig(Settings):
@@ -43,13 +42,12 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
     """
     device = device_of(context.runtime)
     train = load_cells(context.files_of(splits) / "train.arrow")
-    small = isinstance(config.encoder, Classifier) and len(train) < config.min_train
-    if small:
+    encoder_settings = _encoder_for(config, len(train))
+    if encoder_settings is not config.encoder:
         context.reporter.note(
             f"only {len(train)} training samples (under {config.min_train}): a random network replaces the trained "
             "encoder, and there is no label referee."
         )
-    encoder_settings: AnyEncoder = RandomNetwork() if small else config.encoder
     settings = f"{encoder_settings.model_dump_json()} {config.judge.model_dump_json()} {splits.spec} {splits.classes} {context.seed}"
     names = [splits.classes[label] for label in train.labels]
     previous = _reusable(context, config, settings, train.ids, names)
@@ -79,28 +77,28 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
 
 
 def minutes_at_most(context: Context, config: EmbedConfig, splits: DatasetSplits) -> float:
-    """Train each encoder that learns for about a second, and return how long all of it takes without stopping early."""
+    """Train each encoder that learns for a second or two, and return how long all of it takes without stopping early."""
     device, train = device_of(context.runtime), load_cells(context.files_of(splits) / "train.arrow")
     shown = train.take(np.arange(min(len(train), _PROBE_ROWS)))
-    learning = [each for each in (config.encoder, config.judge) if isinstance(each, Classifier)]
-    if len(train) < config.min_train and isinstance(config.encoder, Classifier):
-        learning = learning[1:]
 
-    def seconds(member: Classifier, steps: int) -> float:
-        started = time.perf_counter()
-        member.model_copy(update={"total_samples": steps * member.batch_size}).fit(
-            shown, shown.take(np.arange(0)), spec=splits.spec, num_classes=len(splits.classes),
-            seed=context.seed, device=device, hooks=Hooks(),
-        )  # fmt: skip
-        wait_for(device)
-        return time.perf_counter() - started
+    def seconds(member: Classifier) -> float:
+        def fit(steps: int) -> None:
+            member.model_copy(update={"total_samples": steps * member.batch_size}).fit(
+                shown, shown.take(np.arange(0)), spec=splits.spec, num_classes=len(splits.classes),
+                seed=context.seed, device=device, hooks=Hooks(),
+            )  # fmt: skip
 
-    def expected(member: Classifier) -> float:
-        seconds(member, _FIRST_STEPS)  # the first training of a process is slower
-        steps = max(_FIRST_STEPS, round(_FIRST_STEPS * _PROBE_SECONDS / seconds(member, _FIRST_STEPS)))
-        return seconds(member, steps) / (steps * member.batch_size) * member.samples_to_see(len(train))
+        return seconds_a_step(fit, device) / member.batch_size * member.samples_to_see(len(train))
 
-    return sum(map(expected, learning)) / 60
+    members = (_encoder_for(config, len(train)), config.judge)
+    return sum(seconds(each) for each in members if isinstance(each, Classifier)) / 60
+
+
+def _encoder_for(config: EmbedConfig, num_train: int) -> AnyEncoder:
+    """Return the encoder, or what stands in for one that so few samples cannot train."""
+    return (
+        RandomNetwork() if isinstance(config.encoder, Classifier) and num_train < config.min_train else config.encoder
+    )
 
 
 def _reusable(

@@ -30,7 +30,7 @@ class IngestConfig(Settings):
     max_quarantined_share: float = Field(default=0.5, ge=0, le=1)
     """More unreadable samples than this end the run: a broken mount, not a few bad files."""
     max_lost_share: float = Field(default=0.5, ge=0, le=1)
-    """Fewer samples than the last run of this workspace took from the same source, by more than this share, end the run: a
+    """Fewer samples than the last run of this workspace listed at the same source, by more than this share, end the run: a
     mount or a copy that is not complete. 1 lets any number go."""
 
 
