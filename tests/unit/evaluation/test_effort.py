@@ -5,14 +5,15 @@ from types import SimpleNamespace
 from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.evaluation import effort
 from aigc_pipeline.stages.evaluate import EvaluateConfig
+from aigc_pipeline.training import probe
 
 
 def test_the_speed_of_a_training_counts_what_a_gpu_has_still_to_do(monkeypatch):
     queued: list[int] = []
-    monkeypatch.setattr(effort, "_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(probe, "_PROBE_SECONDS", 0.1)
     monkeypatch.setattr(effort, "load_cells", lambda _: [])
     monkeypatch.setattr(effort, "fit_downstream", lambda *_, budget, **_more: queued.append(budget.total_samples))
-    monkeypatch.setattr(effort, "wait_for", lambda _: time.sleep(queued.pop() / 6_400))
+    monkeypatch.setattr(probe, "wait_for", lambda _: time.sleep(queued.pop() / 6_400))
     context = SimpleNamespace(runtime=RuntimeConfig(device="cpu", threads=1), files_of=lambda _: Path(), seed=0)
     splits = SimpleNamespace(classes=("a", "b"), spec=SimpleNamespace(shape=(2,)))
 
