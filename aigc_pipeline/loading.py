@@ -10,8 +10,8 @@ from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.samples import HELD_BACK
 from aigc_pipeline.data.loader import LabelledCells, concatenate, load_cells
-from aigc_pipeline.data.shards import cells_to_numpy, read_table
 from aigc_pipeline.features import AnyEncoder, FittedEncoder, load_fitted
+from aigc_pipeline.features.stored import read_features
 from aigc_pipeline.features.views import first_view
 from aigc_pipeline.generators import read_generator
 from aigc_pipeline.generators.conditions import conditions_of
@@ -83,7 +83,7 @@ def open_synthesizer(
 def open_bench(context: Context, splits: DatasetSplits, embeddings: Embeddings, synthesizer: Synthesizer) -> Bench:
     """Put encoders, discriminator and training split side by side."""
     train = synthesizer.train
-    features = read_table(context.files_of(embeddings) / "features-train.arrow")
+    folder = context.files_of(embeddings)
     return Bench(
         open_encoder(context, splits, embeddings, "encoder"),
         open_encoder(context, splits, embeddings, "judge"),
@@ -91,8 +91,8 @@ def open_bench(context: Context, splits: DatasetSplits, embeddings: Embeddings, 
         TrainReference(
             train.ids,
             first_view(train.cells, splits.spec),
-            feature_rows(features, "feature"),
-            feature_rows(features, "judge_feature"),
+            read_features(folder, "train").features,
+            read_features(folder, "train", space="judge_feature").features,
         ),
     )
 
@@ -124,12 +124,6 @@ def load_train(context: Context, splits: DatasetSplits) -> LabelledCells:
 def load_held_back(context: Context, splits: DatasetSplits) -> LabelledCells:
     """Read the calibration and selection roles."""
     return concatenate(*(load_cells(context.files_of(splits) / f"{role}.arrow") for role in HELD_BACK))
-
-
-def feature_rows(table: pa.Table, column: str) -> FloatArray:
-    """Return a feature column as `[n, d]`."""
-    cells = table[column].combine_chunks()
-    return np.asarray(cells_to_numpy(cells, (cells.type.list_size,)), np.float32)
 
 
 _ENCODERS: TypeAdapter[AnyEncoder] = TypeAdapter(AnyEncoder)

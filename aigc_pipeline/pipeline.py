@@ -67,8 +67,8 @@ def run_pipeline(config: PipelineConfig, *, context: Context, call: Runner | Non
         done.candidates, done.scored, done.filtered,
     )  # fmt: skip
     manifest = run(
-        publish, config.publish, done.raw, done.cleaned, done.splits, done.planned, done.checkpoint, done.judge,
-        done.candidates, done.filtered, report,
+        publish, config.publish, done.raw, done.cleaned, done.splits, done.planned, done.embeddings, done.checkpoint,
+        done.judge, done.candidates, done.filtered, report,
     )  # fmt: skip
     if manifest.directory is not None:  # a source that went back to what it was finds its old version, not the last one
         point_latest(context.store.workspace / "versions", context.store.workspace / manifest.directory)

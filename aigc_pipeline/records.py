@@ -82,6 +82,20 @@ class DatasetSplits(Record):
         return sum(self.class_counts[role])
 
 
+class Arrivals(BaseModel):
+    """Samples of any role that the run before did not have, beside those it had, in the encoder's feature space."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_samples: int
+    num_unlike: int
+    """Farther from the training samples of their class than 95 % of unseen ones are; about 5 % by chance."""
+    unlike: tuple[str, ...]
+    """Their ids."""
+    warning: str | None
+    """Set where more are unlike than chance explains."""
+
+
 class Embeddings(Record):
     """The fitted encoder (also the label referee), the independent judge encoder, and a feature row per real sample."""
 
@@ -95,6 +109,8 @@ class Embeddings(Record):
     trained_on: int
     refitted: bool
     """False where an earlier encoder still serves because the dataset has hardly changed."""
+    arrivals: Arrivals | None = None
+    """None where no sample came, or where no run before had the same encoder, spec and classes."""
 
 
 class ClassPlan(BaseModel):

@@ -166,6 +166,20 @@ def show(
 
 
 @app.command()
+def history(
+    context: typer.Context,
+    workspace: Annotated[Path, typer.Argument(metavar="WORKSPACE", help="Where the versions are.")] = DEFAULT_WORKSPACE,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
+) -> None:
+    """Show all versions of a workspace side by side: what came, what was unlike, verdicts, which generator."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.history import show_history
+
+        show_history(workspace, as_json=as_json, reporter=reporter)
+
+
+@app.command()
 def explain(
     context: typer.Context,
     sample: Annotated[

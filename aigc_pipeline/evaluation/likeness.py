@@ -7,10 +7,10 @@ from scipy.special import softmax
 from aigc_pipeline.core.seeding import numpy_generator
 from aigc_pipeline.evaluation.material import Flags, Material
 from aigc_pipeline.features.neighbours import nearest
+from aigc_pipeline.features.stored import LabelledFeatures
 from aigc_pipeline.metrics.classification import scores_of
 from aigc_pipeline.metrics.fidelity import (
     NEIGHBOURS,
-    LabelledFeatures,
     Row,
     common_counts,
     compare,

@@ -13,8 +13,8 @@ from aigc_pipeline.data.loader import Attributes, LabelledCells, attributes_of, 
 from aigc_pipeline.data.mixing import chosen_rows, mixes
 from aigc_pipeline.data.shards import read_shards, read_table
 from aigc_pipeline.features import FittedEncoder
-from aigc_pipeline.loading import feature_rows, open_encoder
-from aigc_pipeline.metrics.fidelity import LabelledFeatures
+from aigc_pipeline.features.stored import LabelledFeatures, read_features
+from aigc_pipeline.loading import open_encoder
 from aigc_pipeline.metrics.uplift import Pool
 from aigc_pipeline.records import CandidateSet, DatasetSplits, Embeddings, FilteredSet
 
@@ -56,8 +56,7 @@ class Material:
             if splits.num_samples(role):
                 file = context.files_of(splits) / f"{role}.arrow"
                 roles[role], attributes[role] = load_cells(file), attributes_of(read_table(file))
-                stored = read_table(context.files_of(embeddings) / f"features-{role}.arrow")
-                features[role] = feature_rows(stored, "judge_feature")
+                features[role] = read_features(context.files_of(embeddings), role, space="judge_feature").features
         cells = (
             from_table(read_shards(context.files_of(candidates), "candidates"))
             if candidates.num_samples

@@ -1,12 +1,12 @@
 """Sets of features against unseen reals, at equal n and equal class mix: draws without replacement give the interval."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aigc_pipeline.core.seeding import numpy_generator
+from aigc_pipeline.features.stored import LabelledFeatures
 from aigc_pipeline.metrics.frechet import diagonal_frechet_distance, frechet_distance
 from aigc_pipeline.metrics.kernel import Kernel, cubic, gaussian, median_squared_distance, unbiased_mmd
 from aigc_pipeline.metrics.prdc import prdc
@@ -21,19 +21,6 @@ _FULL_COVARIANCE_ROWS = 5
 _SAME = 1e-9
 FloatArray = NDArray[np.float32]
 Row = dict[str, str | int | float | None]
-
-
-@dataclass(frozen=True)
-class LabelledFeatures:
-    """Features `[n, d]` with the class of each row."""
-
-    features: FloatArray
-    labels: NDArray[np.int64]
-
-    def of_class(self, label: int) -> FloatArray:
-        """Return the features of one class."""
-        features: FloatArray = self.features[self.labels == label]
-        return features
 
 
 def compare(

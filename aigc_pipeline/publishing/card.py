@@ -129,6 +129,8 @@ def _recommendation(table: pa.Table) -> str:
 
 def _story(content: ReportContent) -> Iterator[str]:
     filtered, evaluation = content.filtered, content.evaluation
+    if content.arrivals is not None and content.arrivals.warning is not None:
+        yield f"{content.arrivals.warning}."
     yield (
         f"Generator `{content.family}`, {training_words(content)}. "
         "Real and synthetic rows left through the same encoder at the same size."

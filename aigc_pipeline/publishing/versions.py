@@ -49,7 +49,7 @@ def claim(built: Path, versions: Path) -> Path:
 
 def find_published(versions: Path, fingerprint: str) -> Path | None:
     """Return the version that was published under this fingerprint: a run killed after claiming must not claim twice."""
-    for directory in _published(versions):
+    for directory in published(versions):
         if json.loads((directory / VERSION_FILE).read_text())["fingerprint"] == fingerprint:
             return directory
     return None
@@ -73,12 +73,12 @@ def resolve(path: Path) -> Path:
         if (candidate / VERSION_FILE).exists():
             return candidate
     versions = path / "versions"
-    published = _published(versions)
-    if not published:
+    found = published(versions)
+    if not found:
         msg = f"there is no published version at {path}. Give a workspace or a version directory, or run `aigc run` first."
         raise PublishError(msg)
     named = _hinted(versions)
-    return named if named in published else published[-1]
+    return named if named in found else found[-1]
 
 
 def verify(version: Path) -> None:
@@ -98,7 +98,7 @@ def verify(version: Path) -> None:
         raise PublishError(msg)
 
 
-def _published(versions: Path) -> list[Path]:
+def published(versions: Path) -> list[Path]:
     """Return the version directories by number. What else lies there (an archive, a copy under another name) is not ours."""
     found = [each for each in versions.glob("v*") if _is_named(each) and (each / VERSION_FILE).is_file()]
     return sorted(found, key=_number)
@@ -119,7 +119,7 @@ def _hint(versions: Path) -> Mapping[str, object]:
 
 
 def _highest(versions: Path) -> int:
-    known = map(_number, [*_published(versions), *filter(None, [_hinted(versions)])])
+    known = map(_number, [*published(versions), *filter(None, [_hinted(versions)])])
     given = _hint(versions).get("highest")
     return max([*known, *([given] if isinstance(given, int) else [])], default=0)
 

@@ -1,18 +1,24 @@
 """Fit the encoder (also the label referee) and the judge encoder on the training role, and encode every real sample."""
 
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import Field
 
 from aigc_pipeline.core.context import Context
-from aigc_pipeline.core.samples import ROLES
+from aigc_pipeline.core.samples import HELD_BACK, ROLES
 from aigc_pipeline.core.strict import Settings
-from aigc_pipeline.data.loader import LabelledCells, load_cells
-from aigc_pipeline.data.shards import cells_from_numpy, write_table
+from aigc_pipeline.data.loader import LabelledCells, concatenate, load_cells
+from aigc_pipeline.data.shards import cells_from_numpy, read_table, write_table
 from aigc_pipeline.features import AnyEncoder, Classifier, FittedEncoder, RandomNetwork, load_fitted
+from aigc_pipeline.features.arrivals import UNLIKE, is_notable, unlike
 from aigc_pipeline.features.history import copy_samples, has_hardly_changed, write_samples
-from aigc_pipeline.records import DatasetSplits, Embeddings
+from aigc_pipeline.features.stored import LabelledFeatures, features_file, read_features
+from aigc_pipeline.records import Arrivals, DatasetSplits, Embeddings
 from aigc_pipeline.training.devices import device_of
 from aigc_pipeline.training.loop import Hooks
 from aigc_pipeline.training.probe import seconds_a_step
@@ -20,6 +26,7 @@ from aigc_pipeline.training.probe import seconds_a_step
 STAGE_VERSION = 2
 _SETTINGS = "settings.txt"
 _PROBE_ROWS = 512
+_MAX_NAMED = 5
 
 
 class EmbedConfig(Settings):
@@ -50,13 +57,18 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
         )
     settings = f"{encoder_settings.model_dump_json()} {config.judge.model_dump_json()} {splits.spec} {splits.classes} {context.seed}"
     names = [splits.classes[label] for label in train.labels]
-    previous = _reusable(context, config, settings, train.ids, names)
-    if previous is not None:
-        encoder, judge = _load_both(context, previous, encoder_settings, config, splits, len(train), device)
-        copy_samples(context.files_of(previous), context.out)
+    last = _last(context, config, encoder_settings, settings, splits)
+    arrivals = _arrivals(context, last, splits) if last else None
+    if last and has_hardly_changed(last.folder, train.ids, names, config.refit_after):
+        context.reporter.note(
+            f"the training role has hardly changed ({last.record.trained_on} to {len(train)}): the last encoder still serves."
+        )
+        encoder, judge, trained_on = last.encoder, last.judge, last.record.trained_on
+        copy_samples(last.folder, context.out)
     else:
         encoder = _fit(context, encoder_settings, "encoder", train, splits, device)
         judge = _fit(context, config.judge, "judge", train, splits, device)
+        trained_on = len(train)
         write_samples(context.out, train.ids, names)
     for name, fitted, member in (("encoder", encoder, encoder_settings), ("judge", judge, config.judge)):
         fitted.save(context.out / f"{name}.safetensors")
@@ -71,8 +83,9 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
         judge_encoder_sha256=judge.sha256,
         num_features=encoder.network.mean.numel(),
         referee_accuracy=accuracy,
-        trained_on=previous.trained_on if previous else len(train),
-        refitted=previous is None,
+        trained_on=trained_on,
+        refitted=last is None or encoder is not last.encoder,
+        arrivals=arrivals,
     )
 
 
@@ -101,14 +114,66 @@ def _encoder_for(config: EmbedConfig, num_train: int) -> AnyEncoder:
     )
 
 
-def _reusable(
-    context: Context, config: EmbedConfig, settings: str, ids: list[str], names: list[str]
-) -> Embeddings | None:
-    previous = context.previous(Embeddings)
-    if previous is None or (context.files_of(previous) / _SETTINGS).read_text(encoding="utf-8") != settings:
+@dataclass(frozen=True)
+class _Last:
+    """What this workspace embedded last, by the same encoders with the same spec and classes."""
+
+    record: Embeddings
+    folder: Path
+    encoder: FittedEncoder
+    judge: FittedEncoder
+
+
+def _last(
+    context: Context, config: EmbedConfig, encoder_settings: AnyEncoder, settings: str, splits: DatasetSplits
+) -> _Last | None:
+    record = context.previous(Embeddings)
+    if record is None or (context.files_of(record) / _SETTINGS).read_text(encoding="utf-8") != settings:
         return None
-    folder = context.files_of(previous)
-    return previous if has_hardly_changed(folder, ids, names, config.refit_after) else None
+    folder = context.files_of(record)
+
+    def load(name: str, member: AnyEncoder, sha256: str) -> FittedEncoder:
+        return load_fitted(
+            member,
+            folder / f"{name}.safetensors",
+            sha256=sha256,
+            spec=splits.spec,
+            num_classes=len(splits.classes),
+            num_train=record.trained_on,
+            device=device_of(context.runtime),
+        )
+
+    encoder = load("encoder", encoder_settings, record.encoder_sha256)
+    return _Last(record, folder, encoder, load("judge", config.judge, record.judge_encoder_sha256))
+
+
+def _arrivals(context: Context, last: _Last, splits: DatasetSplits) -> Arrivals | None:
+    """Compare the samples that the last run did not have with those it had."""
+    stored = [load_cells(context.files_of(splits) / f"{role}.arrow") for role in ROLES if splits.num_samples(role)]
+    files = [file for role in ROLES if (file := features_file(last.folder, role)).exists()]
+    before = {each for file in files for each in read_table(file)["sample_id"].to_pylist()}
+    everything = concatenate(*stored)
+    arrived = everything.take(np.flatnonzero([each not in before for each in everything.ids]))
+    if not len(arrived):
+        return None
+    unseen = read_features(last.folder, *HELD_BACK)
+    flags = unlike(
+        LabelledFeatures(last.encoder.encode(arrived.cells), arrived.labels),
+        read_features(last.folder, "train"),
+        unseen,
+    )
+    ids = [arrived.ids[row] for row in np.flatnonzero(flags)]
+    warning = None
+    if is_notable(len(ids), len(arrived), len(unseen)):
+        counts = Counter(splits.classes[label] for label in arrived.labels[flags])
+        where = ", ".join(f"{name} {n}" for name, n in counts.most_common(_MAX_NAMED))
+        warning = (
+            f"{len(ids):,} of {len(arrived):,} samples that came since the last run are unlike the earlier ones of their "
+            f"class ({where}), where about {UNLIKE * len(arrived):.0f} would be by chance. Another camera, another export, "
+            f"wrong labels? For example {', '.join(each[:8] for each in ids[:_MAX_NAMED])}"
+        )
+        context.reporter.note(f"{warning}.")
+    return Arrivals(num_samples=len(arrived), num_unlike=len(ids), unlike=tuple(ids), warning=warning)
 
 
 def _fit(
@@ -134,38 +199,6 @@ def _fit(
     )
 
 
-def _load_both(
-    context: Context,
-    previous: Embeddings,
-    encoder_settings: AnyEncoder,
-    config: EmbedConfig,
-    splits: DatasetSplits,
-    num_train: int,
-    device: torch.device,
-) -> tuple[FittedEncoder, FittedEncoder]:
-    folder = context.files_of(previous)
-    context.reporter.note(
-        f"the training role has hardly changed ({previous.trained_on} to {num_train}): the last encoder still serves."
-    )
-    both = (
-        (encoder_settings, folder / "encoder.safetensors", previous.encoder_sha256),
-        (config.judge, folder / "judge.safetensors", previous.judge_encoder_sha256),
-    )
-    first, second = (
-        load_fitted(
-            settings,
-            file,
-            sha256=sha256,
-            spec=splits.spec,
-            num_classes=len(splits.classes),
-            num_train=previous.trained_on,
-            device=device,
-        )
-        for settings, file, sha256 in both
-    )
-    return first, second
-
-
 def _write_features(
     context: Context, splits: DatasetSplits, encoder: FittedEncoder, judge: FittedEncoder
 ) -> float | None:
@@ -175,18 +208,13 @@ def _write_features(
         part = load_cells(context.files_of(splits) / f"{role}.arrow")
         if not len(part):
             continue
-        features, logits = (
-            encoder.encode_with_logits(part.cells) if encoder.has_head else (encoder.encode(part.cells), None)
-        )
         columns = {
             "sample_id": pa.array(part.ids, pa.string()),
             "label": pa.array(part.labels),
-            "feature": cells_from_numpy(features),
+            "feature": cells_from_numpy(encoder.encode(part.cells)),
             "judge_feature": cells_from_numpy(judge.encode(part.cells)),
         }
-        if logits is not None:
-            columns["logits"] = cells_from_numpy(logits)
-            if role == "selection":
-                accuracy = float(np.mean(logits.argmax(1) == part.labels))
-        write_table(context.out / f"features-{role}.arrow", pa.table(columns))
+        if role == "selection" and encoder.has_head:
+            accuracy = float(np.mean(encoder.encode_with_logits(part.cells)[1].argmax(1) == part.labels))
+        write_table(features_file(context.out, role), pa.table(columns))
     return accuracy

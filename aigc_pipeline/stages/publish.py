@@ -44,6 +44,7 @@ from aigc_pipeline.records import (
     Choice,
     CleanDataset,
     DatasetSplits,
+    Embeddings,
     EvalReport,
     FilteredSet,
     Judge,
@@ -53,7 +54,7 @@ from aigc_pipeline.records import (
     Verdict,
 )
 
-STAGE_VERSION = 7
+STAGE_VERSION = 8
 REPORT_FILE = "report.html"
 _NOT_CHOSEN = "good, but not published: the mix, dose or classes that were chosen leave it out"
 
@@ -77,6 +78,7 @@ def publish(
     cleaned: CleanDataset,
     splits: DatasetSplits,
     planned: SynthesisPlan,
+    embeddings: Embeddings,
     checkpoint: Checkpoint,
     judge: Judge,
     candidates: CandidateSet,
@@ -88,7 +90,7 @@ def publish(
     Raises:
         PublishError: if the ledger does not add up or a written file does not match its hash.
     """
-    run = _Run(raw, cleaned, splits, planned, checkpoint, judge, candidates, filtered, report)
+    run = _Run(raw, cleaned, splits, planned, embeddings, checkpoint, judge, candidates, filtered, report)
     decision = decide(config.when, judge, report, filtered)
     if not decision.writes_version:
         return context.record(
@@ -128,6 +130,7 @@ class _Run:
     cleaned: CleanDataset
     splits: DatasetSplits
     planned: SynthesisPlan
+    embeddings: Embeddings
     checkpoint: Checkpoint
     judge: Judge
     candidates: CandidateSet
@@ -223,6 +226,7 @@ def _report_content(
         source=run.raw.source,
         samples_seen=run.checkpoint.samples_seen,
         num_proof=run.judge.num_proof,
+        arrivals=run.embeddings.arrivals,
         best_samples_seen=run.checkpoint.best_samples_seen,
         training_events=run.checkpoint.events,
         family=run.checkpoint.family,

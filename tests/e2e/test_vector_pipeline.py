@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 from collections import Counter
@@ -6,8 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from aigc_pipeline import read_manifest
+from aigc_pipeline.cli.console import ConsoleReporter
+from aigc_pipeline.cli.history import show_history
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.store import Store
@@ -16,6 +20,7 @@ from aigc_pipeline.data.shards import read_table
 from aigc_pipeline.metrics import uplift
 from aigc_pipeline.metrics.worth import MAX_CLASS_CURVES
 from aigc_pipeline.pipeline import plan_pipeline
+from aigc_pipeline.publishing.trend import history_of
 from aigc_pipeline.publishing.versions import resolve, verify
 from tests.e2e.running import fast_config, run
 
@@ -171,6 +176,29 @@ def test_new_samples_move_no_old_one_and_retrain_nothing(tmp_path, recording_rep
     assert len(checkpoints) == 1
     assert Counter(second.values())["test"] > Counter(first.values())["test"]
     assert _latest_report(tmp_path)["verdict"]["test_opening"] == 2
+    before, after = history_of(tmp_path)
+    assert (before.num_arrived, after.num_arrived) == (None, 14)
+    assert (before.num_real, after.num_real) == (660, 674)
+    assert after.weights_sha256 == before.weights_sha256
+    assert after.num_unlike is not None
+    assert after.num_unlike <= 3
+    assert not any("unlike the earlier ones" in note for note in recording_reporter.notes)
+
+
+def test_the_history_is_a_table_that_fits_and_json_with_every_number(vector_workspace):
+    outputs = []
+    for as_json in (False, True):
+        text = io.StringIO()
+        reporter = ConsoleReporter(Console(file=text, width=80, color_system=None))
+        show_history(vector_workspace, as_json=as_json, reporter=reporter)
+        outputs.append(text.getvalue())
+    table, rows = outputs[0], json.loads(outputs[1])
+
+    metrics = json.loads((vector_workspace / "versions" / "v0001" / "metrics.json").read_text())
+    assert "v0001" in table
+    assert rows[0]["uplift"] == metrics["EvalReport"]["verdict"]["uplift"]["value"]
+    assert rows[0]["num_real"] == 660
+    assert rows[0]["baseline_accuracy"] is not None
 
 
 def _roles(workspace) -> dict[str, str]:

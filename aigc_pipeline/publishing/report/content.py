@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from aigc_pipeline.records import EvalReport, FilteredSet, Judge, SynthesisPlan
+from aigc_pipeline.records import Arrivals, EvalReport, FilteredSet, Judge, SynthesisPlan
 
 Html = str
 
@@ -38,6 +38,8 @@ class ReportContent:
     """Date and time, ISO 8601."""
     num_proof: int | None = None
     """Real samples that the critic was proven on; None where it is not known, and then not shown."""
+    arrivals: Arrivals | None = None
+    """Samples that the run before did not have; None where there is none, or where they were not compared."""
     best_samples_seen: int = 0
     """Samples seen when the weights were current that validation chose; 0 where nothing chose."""
     training_events: tuple[str, ...] = ()

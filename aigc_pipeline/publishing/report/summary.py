@@ -173,8 +173,13 @@ def worth_of(content: ReportContent) -> tuple[Worth | None, tuple[Worth, ...]]:
 
 def warnings_of(content: ReportContent) -> tuple[Caution, ...]:
     """Return what is wrong, the grave things first."""
-    found = [*_of_judgement(content), *_of_filter(content), *_of_groups(content)]
+    found = [*_of_arrivals(content), *_of_judgement(content), *_of_filter(content), *_of_groups(content)]
     return tuple(sorted(found, key=lambda warning: not warning.is_grave))
+
+
+def _of_arrivals(content: ReportContent) -> Iterator[Caution]:
+    if content.arrivals is not None and content.arrivals.warning is not None:
+        yield Caution(False, f"{content.arrivals.warning}.")
 
 
 def _of_judgement(content: ReportContent) -> Iterator[Caution]:

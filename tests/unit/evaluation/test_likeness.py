@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from aigc_pipeline.evaluation.likeness import screen_for_copies
-from aigc_pipeline.metrics.fidelity import LabelledFeatures
+from aigc_pipeline.features.stored import LabelledFeatures
 from aigc_pipeline.metrics.screening import Limits
 
 

@@ -4,7 +4,8 @@ import torch
 from prdc import compute_prdc
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from aigc_pipeline.metrics.fidelity import LabelledFeatures, compare, compare_per_class
+from aigc_pipeline.features.stored import LabelledFeatures
+from aigc_pipeline.metrics.fidelity import compare, compare_per_class
 from aigc_pipeline.metrics.frechet import diagonal_frechet_distance, frechet_distance
 from aigc_pipeline.metrics.kernel import cubic, unbiased_mmd
 from aigc_pipeline.metrics.memorisation import copying, wilson_interval

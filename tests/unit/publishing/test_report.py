@@ -25,6 +25,7 @@ from aigc_pipeline.publishing.report.wording import (
     reason_words,
     short_reason,
 )
+from aigc_pipeline.records import Arrivals
 
 ContentFactory = Callable[..., ReportContent]
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -341,6 +342,18 @@ def test_a_starved_group_is_a_grave_warning_and_falling_recall_a_mild_one(make_c
     assert '<li class="grave">Group site south: starved: 20% accepted' in html
     assert "<li>Group class cat: recall falls by 3.0 points.</li>" in html
     assert "that its generator was told, else for that of its nearest real training sample, a varied one for" in html
+
+
+@pytest.mark.parametrize("warning", [None, "9 of 20 samples are unlike"])
+def test_samples_that_came_are_a_warning_only_where_they_are_unlike(
+    make_content: ContentFactory, warning: str | None
+) -> None:
+    arrivals = Arrivals(num_samples=20, num_unlike=9 if warning else 1, unlike=(), warning=warning)
+
+    content = make_content(arrivals=arrivals)
+
+    assert ("<li>9 of 20 samples are unlike.</li>" in render_report(content)) == (warning is not None)
+    assert ("9 of 20 samples are unlike." in card(content, empty_metadata())) == (warning is not None)
 
 
 def test_the_trade_of_the_filter_and_its_relaxation_are_said(make_content: ContentFactory) -> None:

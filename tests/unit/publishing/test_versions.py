@@ -6,6 +6,7 @@ import pytest
 
 from aigc_pipeline.core.errors import PublishError
 from aigc_pipeline.core.store import Store
+from aigc_pipeline.publishing.trend import history_of
 from aigc_pipeline.publishing.versions import claim, find_published, point_latest, resolve, seal, verify
 from aigc_pipeline.records import Manifest
 
@@ -127,3 +128,14 @@ def test_a_damaged_hint_leads_to_the_highest_number(tmp_path, hint):
 
     assert last.name == "v10000"
     assert resolve(tmp_path) == last
+
+
+def test_a_history_needs_versions_and_names_a_damaged_one(tmp_path):
+    with pytest.raises(PublishError, match="no published version in"):
+        history_of(tmp_path)
+    version = tmp_path / "versions" / "v0001"
+    version.mkdir(parents=True)
+    (version / "version.json").write_text("{}")
+
+    with pytest.raises(PublishError, match=r"cannot read .*v0001"):
+        history_of(tmp_path)
