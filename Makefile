@@ -6,7 +6,7 @@ BIN := .venv/bin
 # setuptools warns at length that an editable install is an editable install
 QUIET_EDITABLE := PYTHONWARNINGS=ignore:Editable
 # these need a data set or another project's code, and say which: .venv/bin/python benchmarks/NAME.py --help
-WITH_ARGUMENTS := long_tail train_speed warm_start
+WITH_ARGUMENTS := arrivals long_tail train_speed warm_start
 API := http://127.0.0.1:$(PORT)/api
 
 .DEFAULT_GOAL := help
