@@ -4,6 +4,7 @@ Each is a number in the curves; past its limit it becomes an alarm, which the lo
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -52,17 +53,17 @@ class HealthWatch:
 
     def __call__(self, networks: Networks, history: Sequence[Report], progress: float) -> Finding:
         """Return diversity and label agreement, and the first thing that is past its limit."""
-        counts = _grid_counts(self.synthesizer.train.labels)
-        made = draw(self.synthesizer, networks, counts, "watch", self.root)
+        made = draw(self.synthesizer, networks, _grid_counts(self.synthesizer.train.labels), "watch", self.root)
         numbers: dict[str, float] = {}
         if (ratio := diversity(made, self.synthesizer)) is not None:
             numbers["diversity"] = ratio
+        asked = made if self.classes is None else made.labelled(self.classes[made.labels])
         if self.encoder.has_head and self.classes is not None:
-            numbers["label_agreement"] = agreement(made.labelled(self.classes[made.labels]), self.encoder)
+            numbers["label_agreement"] = agreement(asked, self.encoder)
         found = [*history[:-1], {**history[-1], **numbers}]
         alarm = diverging(found) or overfitted(found)
         if progress * self.total_samples >= REPORT_SAMPLES:
-            alarm = alarm or collapsed(found, progress) or mislabeled(found, progress, counts)
+            alarm = alarm or collapsed(found, progress) or mislabeled(found, progress, Counter(asked.labels.tolist()))
         return Finding(alarm, numbers)
 
 

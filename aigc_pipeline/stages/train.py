@@ -16,7 +16,7 @@ from aigc_pipeline.generators import dump_generator
 from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, SynthesisPlan
 
-STAGE_VERSION = 11
+STAGE_VERSION = 12
 _SETTINGS = "settings.txt"
 
 

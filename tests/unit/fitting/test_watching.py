@@ -1,9 +1,13 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.features import RandomNetwork
+from aigc_pipeline.fitting import watching
 from aigc_pipeline.fitting.watching import HealthWatch, collapsed, diverging, diversity, mislabeled, overfitted
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.training.loop import Hooks
@@ -30,8 +34,6 @@ def test_a_wrong_center_does_not_count_as_diversity(synthesizer):
 
 
 def test_classes_of_identical_or_single_samples_say_nothing_about_diversity(synthesizer):
-    from dataclasses import replace
-
     same = LabelledCells(["a"] * 3, np.zeros(3, np.int64), make_points().take(np.zeros(3, np.int64)).cells)
 
     assert diversity(make_points(), replace(synthesizer, train=same)) is None
@@ -81,6 +83,17 @@ def test_samples_are_judged_when_a_reports_worth_was_shown(synthesizer, total_sa
 
     assert found.numbers["diversity"] == pytest.approx(0, abs=1e-3)
     assert (found.alarm is not None) == is_alarm
+
+
+def test_guessing_is_one_in_so_many_classes_however_many_conditions_are_told(synthesizer, monkeypatch):
+    train = synthesizer.train.labelled(np.arange(80) % 10)  # two classes at five sites each
+    networks = {"generator": lambda z, _labels: z[:, :2]}
+    asked: list[LabelledCells] = []
+    monkeypatch.setattr(watching, "agreement", lambda made, _: asked.append(made) or 0.28)
+    watch = HealthWatch(replace(synthesizer, train=train), SimpleNamespace(has_head=True), 0, np.arange(10) % 2, 10_000)
+
+    assert "no more than guessing" in watch(networks, [{}], 0.5).alarm
+    assert np.bincount(asked[0].labels).tolist() == [30, 30]
 
 
 def test_an_exploding_penalty_is_an_alarm():
