@@ -21,6 +21,7 @@ from aigc_pipeline.core.errors import DataError
 from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.generators.backbones.parts import ReflectPad, Size, activate, geometry, he_init, octave_widths
 from aigc_pipeline.generators.base import Family, Synthesis, latents
+from aigc_pipeline.generators.vae import kl_to_standard_normal
 from aigc_pipeline.training.batch import Batch
 from aigc_pipeline.training.loop import Networks, Phase, Sampler
 from aigc_pipeline.training.samplers import SameClassPairs
@@ -125,7 +126,7 @@ class Warp(Family):
         z = mean + (0.5 * log_variance).exp() * batch.draws.normal(self.latent_size)[0::2]
         affine, nodes = networks["warper"](start, z)
         error = (warp(start, affine, nodes) - end).square().flatten(1).sum(1) / (2 * self.sigma**2)
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+        divergence = kl_to_standard_normal(mean, log_variance)
         rough = self.smoothness * roughness(nodes)
         loss = (error + divergence + rough).mean() / start[0].numel()
         return loss, {"error": error.mean(), "kl": divergence.mean(), "roughness": rough.mean()}

@@ -5,10 +5,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+_MAX_SHARE = 0.05
+"""The half-life never exceeds this share of the samples seen so far: early weights are forgotten fast."""
 
-def ema_weight(batch_size: int, half_life_samples: float) -> float:
+
+def ema_weight(step_samples: int, half_life_samples: float, samples_seen: int) -> float:
     """Return the share of the new weights in one update; 1 copies them (half-life 0)."""
-    return 1.0 if half_life_samples <= 0 else 1.0 - 0.5 ** (batch_size / half_life_samples)
+    half_life = min(half_life_samples, _MAX_SHARE * samples_seen)
+    return 1.0 if half_life <= 0 else 1.0 - 0.5 ** (step_samples / half_life)
 
 
 @torch.no_grad()

@@ -165,8 +165,7 @@ def train(  # noqa: C901 - one piece on purpose: cutting the loop would hide the
         values = stepper.iterate(progress)
         progress.samples_seen = seen = seen + step_samples
         if average is not None and settings.ema_half_life_samples is not None:
-            half_life = min(settings.ema_half_life_samples, settings.ema_share * seen)
-            update_ema(average, networks, ema_weight(step_samples, half_life))
+            update_ema(average, networks, ema_weight(step_samples, settings.ema_half_life_samples, seen))
         result = average if average is not None else dict(networks)
         set_mode(result, training=False)  # looking must not move a BatchNorm statistic
         due = {

@@ -1,5 +1,7 @@
 """What an alarm leads to: back to the last good checkpoint at half the rate, or the end of training. Not what an alarm is."""
 
+from dataclasses import replace
+
 from aigc_pipeline.core.errors import TrainingDivergedError
 from aigc_pipeline.training.checkpoint import Checkpointer, State
 from aigc_pipeline.training.progress import Progress, pack, unpack
@@ -33,13 +35,10 @@ def answer(
             checkpointer.save(pack(networks, average, stepper, progress), progress.samples_seen)
         team.wait()
         return progress
-    if progress.best is not None or (state is not None and state["best"] is not None):
+    if progress.best is not None:
         if state is not None:
-            best = progress.best, progress.best_score, progress.best_samples_seen
-            events = progress.events
-            progress = unpack(state, networks, average, stepper)
-            progress.best, progress.best_score, progress.best_samples_seen = best
-            progress.events = events
+            samples_seen = unpack(state, networks, average, stepper).samples_seen
+            progress = replace(progress, samples_seen=samples_seen)
         progress.stopped = True
         event = f"{alarm}: training ends with the best weights so far, of {progress.best_samples_seen:,} samples"
         progress.events.append(event)

@@ -1,4 +1,7 @@
-"""One iteration: every phase takes its optimizer steps. Micro-batches and processes change memory and time, not the result."""
+"""One iteration: every phase takes its optimizer steps. Micro-batches and processes change memory and time, not the result.
+
+That holds for losses that are means over rows (or pairs of rows); a BatchNorm sees the rows of its part alone.
+"""
 
 import math
 import resource
@@ -49,9 +52,7 @@ class LoopSettings:
     batch_size: int
     seed: int
     ema_half_life_samples: float | None = None
-    """None keeps no average: the weights themselves are the result."""
-    ema_share: float = 0.05
-    """The half-life never exceeds this share of the samples seen so far: early weights are forgotten fast."""
+    """At most 5 % of the samples seen so far; None keeps no average: the weights themselves are the result."""
     checkpoint_every_samples: int | None = None
     report_every_samples: int = 5_000
     precision: torch.dtype = torch.float32
@@ -155,7 +156,7 @@ class Stepper:
                 totals[name] = totals.get(name, torch.zeros((), device=self.device)) + value.detach().float() * share
         self.team.add_up([parameter.grad for parameter in parameters if parameter.grad is not None])
         self.team.add_up(list(totals.values()))
-        scaler.unscale_(optimizer) if scaler.is_enabled() else None
+        scaler.unscale_(optimizer)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         totals["gradient_norm"] = torch.nn.utils.get_total_norm(gradients)
         scaler.step(optimizer)

@@ -13,6 +13,8 @@ from torch import Tensor
 from aigc_pipeline.training.step import Networks
 
 _SMALLEST_SPAN = 1e-6
+_LOW, _HIGH = 0.3, 0.6
+_LARGEST = 0.8
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,12 @@ class Adaptation:
     horizon_samples: float
     """Samples over which the strength could go from 0 to 1."""
     start: float = 0.0
-    low: float = 0.3
-    high: float = 0.6
-    limit: float = 0.8
 
     def next(self, strength: float, signal: float) -> float:
-        """Return the strength to go on with: up above `high`, down below `low`, else the same."""
+        """Return the strength to go on with: up above a signal of 0.6, down below 0.3, else the same; within [0, 0.8]."""
         step = self.every_samples / self.horizon_samples
-        change = step if signal > self.high else -step if signal < self.low else 0.0
-        return min(max(strength + change, 0.0), self.limit)
+        change = step if signal > _HIGH else -step if signal < _LOW else 0.0
+        return min(max(strength + change, 0.0), _LARGEST)
 
 
 def overfitting(train: Float[Tensor, " n"], held_out: Float[Tensor, " m"], fake: Float[Tensor, " k"]) -> float:

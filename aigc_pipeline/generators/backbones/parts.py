@@ -130,9 +130,10 @@ class ReflectPad(nn.Module):
 
 def octave_widths(size: Size, octaves: int) -> list[int]:
     """Return channels per octave from the base up: halving towards the size's width at the finest one."""
+    assert octaves, "a picture whose shorter side is under 8 px cannot be halved: it takes perceptrons"
     width = _LITE_WIDTHS[size]
     limit = width * _MAX_WIDENING
-    return [max(_MIN_CHANNELS, min(limit, width * 2 ** (octaves - 1 - i))) for i in range(max(octaves, 1))]
+    return [max(_MIN_CHANNELS, min(limit, width * 2 ** (octaves - 1 - i))) for i in range(octaves)]
 
 
 def _centered(total: int) -> tuple[int, int]:

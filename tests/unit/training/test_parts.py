@@ -2,12 +2,13 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.core.errors import CheckpointError, ConfigError
 from aigc_pipeline.training.checkpoint import Checkpointer
 from aigc_pipeline.training.devices import device_of
-from aigc_pipeline.training.ema import ema_weight
+from aigc_pipeline.training.ema import ema_weight, update_ema
 from aigc_pipeline.training.samplers import ClassPower, Mixed
 from aigc_pipeline.training.schedule import Cosine
 
@@ -21,10 +22,25 @@ def test_cosine_starts_halves_and_stays():
 
 
 def test_ema_forgets_half_within_its_half_life():
-    weight = ema_weight(10, half_life_samples=100)
+    weight = ema_weight(10, half_life_samples=100, samples_seen=1_000_000)
 
     assert (1 - weight) ** 10 == pytest.approx(0.5)
-    assert ema_weight(10, 0) == 1.0
+    assert ema_weight(10, 0, samples_seen=1_000) == 1.0
+
+
+def test_ema_forgets_half_within_a_twentieth_of_the_samples_seen_however_long_its_half_life():
+    assert ema_weight(10, 1e6, samples_seen=2_000) == ema_weight(10, 100, samples_seen=1_000_000)
+
+
+def test_averages_move_by_their_weight_and_statistics_are_copied():
+    average, current = (nn.BatchNorm1d(2) for _ in range(2))
+    current.weight.data.fill_(3.0)
+    current.running_mean.fill_(7.0)
+
+    update_ema({"a": average}, {"a": current}, 0.25)
+
+    assert average.weight.tolist() == [1.5, 1.5]
+    assert average.running_mean.tolist() == [7.0, 7.0]
 
 
 @pytest.mark.parametrize(("power", "expected"), [(1.0, 0.1), (0.5, 0.25), (0.0, 0.5)])
