@@ -1,4 +1,4 @@
-"""The two pydantic bases: settings a person writes and records a stage writes. Both frozen, both refuse unknown keys."""
+"""Settings that a person writes: frozen, refusing unknown keys; and the digest by which they enter a fingerprint."""
 
 import hashlib
 import json

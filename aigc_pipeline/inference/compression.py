@@ -1,8 +1,9 @@
 """Smaller variants of a generator: half precision, 8-bit weights, half of the weights pruned; each measured, not promised.
 
-8-bit: symmetric, one scale per output channel (Jacob et al. 2018, section 2.1, without zero points). Pruned: the smaller
-half of each layer's weights by magnitude is zero (Han et al. 2015), stored as a bit mask and the rest in float16. All are
-unpacked to float32 networks when loaded: they save disk and transfer, not arithmetic.
+8-bit: symmetric (Jacob et al. 2018, section 2.1, without zero points), one scale per row of a weight's first axis: its
+output channels, of a transposed convolution its input channels. Pruned: the smaller half of each layer's weights by
+magnitude is zero (Han et al. 2015), stored as a bit mask and the rest in float16. All are unpacked to float32 networks
+when loaded: they save disk and transfer, not arithmetic.
 """
 
 import json
@@ -148,7 +149,7 @@ def _filled(name: str, packed: Mapping[str, Tensor]) -> Tensor:
 
 
 def _over(scale: Tensor, value: Tensor) -> Tensor:
-    """Shape a scale per output channel for broadcasting."""
+    """Shape a scale per row of the first axis for broadcasting."""
     return scale.reshape(-1, *([1] * (value.ndim - 1)))
 
 

@@ -57,7 +57,7 @@ def slerp(start: Float[Tensor, " z"], end: Float[Tensor, " z"], share: float) ->
 def _walk(
     opened: OpenGenerator, path: Float[Tensor, "s z"], label: int, target: int, shares: Float[Tensor, " s"]
 ) -> Tensor:
-    """Decode a path; where the class changes, a spare row of the class table takes each mixture in turn."""
+    """Decode a path; where the class changes, the first class's rows take each mixture in turn, and are put back."""
     if label == target:
         return decode(opened, opened.networks, path, torch.full((len(path),), label, device=opened.device))
     parts = [part for network in opened.networks.values() for part in network.modules()]
