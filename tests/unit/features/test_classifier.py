@@ -8,6 +8,7 @@ from aigc_pipeline.data.shards import cells_from_numpy
 from aigc_pipeline.features import classifier
 from aigc_pipeline.modalities import VectorSpec
 from aigc_pipeline.training import devices
+from aigc_pipeline.training.loop import Hooks
 
 SPEC = VectorSpec(num_values=3, scale=1.0)
 
@@ -43,3 +44,28 @@ def test_the_selection_split_is_looked_at_in_parts(monkeypatch):
 
     assert validation.numbers({"encoder": First()}) == {"accuracy": 1.0}
     assert sizes == [16, 16, 8]
+
+
+def test_the_contrastive_loss_is_that_of_its_paper():
+    a, b = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    z = torch.cat([a, b])
+    likeness = torch.exp(torch.cosine_similarity(z[:, None], z[None], dim=2) / 0.3)
+    pairs = [(i, (i + 5) % 10) for i in range(10)]
+    expected = [-torch.log(likeness[i, j] / (likeness[i].sum() - likeness[i, i])) for i, j in pairs]
+
+    torch.testing.assert_close(classifier.nt_xent(a, b, temperature=0.3), torch.stack(expected).mean())
+
+
+def test_features_are_standardized_over_the_training_split_and_the_head_reads_them_raw():
+    points = make_points(300)
+    encoder = classifier.Classifier(total_samples=640, num_features=6).fit(
+        points, points, spec=SPEC, num_classes=2, seed=0, device=torch.device("cpu"), hooks=Hooks()
+    )
+    features, logits = encoder.encode_with_logits(points.cells)
+    x = torch.from_numpy(np.array(points.cells.to_pylist(), np.float32))
+
+    assert np.array_equal(features, encoder.encode(points.cells))
+    np.testing.assert_allclose(features.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(features.std(0), 1, atol=1e-3)
+    raw = encoder.network.trunk(x)
+    np.testing.assert_allclose(logits, encoder.network.head(raw.relu()).numpy(), atol=1e-5)

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +8,7 @@ from torch import nn
 
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.features import RandomNetwork
+from aigc_pipeline.fitting import quality
 from aigc_pipeline.fitting.quality import MIN_SELECTION, adaptation_of, validation_of
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.training.loop import Hooks, Validation
@@ -184,3 +188,48 @@ def test_the_signal_is_the_same_in_smaller_parts_where_memory_is_short(synthesiz
     assert sizes == [64, 16] * 3 + [16] * 15
     with pytest.raises(torch.cuda.OutOfMemoryError):
         look({"generator": Center(0.0), "discriminator": Greedy(0)})
+
+
+def test_a_look_has_the_class_mix_of_the_selection_split(synthesizer, encoder, monkeypatch):
+    asked: list[dict[int, int]] = []
+    monkeypatch.setattr(quality, "draw", lambda _s, _n, counts, *_: asked.append(counts) or make_points(seed=3))
+    selection = make_points(seed=9)
+    lopsided = selection.take(np.flatnonzero((selection.labels == 1) | (np.arange(80) < 20)))  # 10 and 40
+
+    validation_of(synthesizer, encoder, lopsided, **LOOKS).numbers({})
+
+    assert asked == [{0: 100, 1: 400}]
+
+
+def test_the_kernel_is_half_as_wide_as_reals_are_apart(synthesizer, encoder, monkeypatch):
+    widths: list[float] = []
+    gaussian = quality.gaussian
+    monkeypatch.setattr(quality, "gaussian", lambda variance: widths.append(variance**0.5) or gaussian(variance))
+    selection = make_points(seed=9)
+
+    validation_of(synthesizer, encoder, selection, **LOOKS)
+
+    distances = torch.pdist(torch.from_numpy(encoder.encode(selection.cells)))
+    assert widths == pytest.approx([float(distances.quantile(0.5)) / 2], rel=1e-3)
+
+
+def test_copies_cost_nothing_where_samples_are_made_from_parents(synthesizer, encoder, monkeypatch):
+    monkeypatch.setattr(quality, "draw", lambda *_: synthesizer.train)
+    of_parents = replace(synthesizer, generator=SimpleNamespace(uses_parents=True))
+
+    found = validation_of(of_parents, encoder, make_points(seed=9), **LOOKS).numbers({})
+
+    assert found["near_copy_share"] == 1.0
+    assert found["held_out_score"] == -found["kernel_distance"]
+
+
+@pytest.mark.parametrize(("num_train", "start"), [(80, 0.3), (5_000, 0.0)])
+@pytest.mark.parametrize(("total", "horizon"), [(1_000, 1_000), (10_000_000, 500_000)])
+def test_augmentation_begins_stronger_on_small_data_and_could_rise_within_half_a_million_samples(
+    num_train, start, total, horizon, synthesizer
+):
+    found = adaptation_of(
+        replace(synthesizer, train=make_points(num_train)), make_points(seed=9), total_samples=total, every_samples=9, root=0
+    )  # fmt: skip
+
+    assert (found.start, found.horizon_samples, found.every_samples) == (start, horizon, 9)

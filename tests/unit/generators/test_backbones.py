@@ -1,10 +1,13 @@
+import math
+
 import pytest
 import torch
 
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.generators import DCGAN
 from aigc_pipeline.generators.backbones import build_pair
-from aigc_pipeline.generators.backbones.parts import geometry
+from aigc_pipeline.generators.backbones.parts import geometry, he_init, projection
+from aigc_pipeline.generators.backbones.resnext import Block
 from aigc_pipeline.generators.losses import gradient_penalty, squared_norm
 from aigc_pipeline.modalities import ImageSpec, VectorSpec
 
@@ -145,3 +148,23 @@ def test_points_are_refused_by_backbones_of_convolutions(backbone):
 @pytest.mark.parametrize(("side", "base", "octaves"), [(28, 7, 2), (32, 4, 3), (64, 4, 4), (256, 4, 6), (8, 4, 1)])
 def test_the_base_side_is_four_to_seven(side, base, octaves):
     assert geometry(side, side) == ((base, base), octaves)
+
+
+def test_layers_before_an_activation_begin_with_he_weights():
+    layer = he_init(torch.nn.Linear(500, 900), gain=0.5)
+
+    assert float(layer.weight.detach().std()) == pytest.approx(0.5 * math.sqrt(2 / (1 + 0.2**2) / 500), rel=0.02)
+    assert not layer.bias.any()
+
+
+def test_class_vectors_begin_with_length_one():
+    assert float(projection(400, 50).weight.detach().norm(dim=1).mean()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_residual_block_begins_as_the_identity_with_fixups_gain():
+    x = torch.randn(2, 32, 5, 5)
+    block = build_pair("resnext", "medium", SPECS["32x32x3"], 2, seed=1)["generator"].stages[0]
+
+    assert torch.equal(Block(32, 1.0)(x), x)
+    expected = 8**-0.25 * math.sqrt(2 / (1 + 0.2**2) / block.widen.in_channels)  # four stages of two blocks
+    assert float(block.widen.weight.detach().std()) == pytest.approx(expected, rel=0.02)

@@ -187,3 +187,23 @@ def test_pictures_never_leave_their_range(spec):
         made = family.sample(networks, [3, 4], torch.tensor([0, 1]), spec=spec).x
 
     assert float(made.abs().max()) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_answer_depends_on_the_time(spec):
+    denoiser = shaken(FlowMatching(size="tiny").networks(spec, 2, seed=1)["denoiser"])
+    x, labels = torch.randn(1, *spec.shape, generator=torch.Generator().manual_seed(0)), torch.tensor([0])
+    early, late = (denoiser(x, torch.tensor([t]), labels) for t in (0.2, 0.8))
+
+    assert not torch.allclose(early, late, atol=1e-3)
+
+
+@pytest.mark.parametrize("spec", SPECS[2:])
+def test_features_of_every_octave_are_carried_across(spec):
+    denoiser = shaken(FlowMatching(size="tiny").networks(spec, 2, seed=1)["denoiser"])
+    for parameter in denoiser.ups.parameters():
+        torch.nn.init.zeros_(parameter)
+    x = torch.randn(2, *spec.shape, generator=torch.Generator().manual_seed(0))
+    one, other = denoiser(x, torch.full((2,), 0.5), torch.tensor([0, 0]))
+
+    assert not torch.allclose(one, other, atol=1e-3)

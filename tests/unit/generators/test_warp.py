@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from aigc_pipeline.core.errors import DataError
+from aigc_pipeline.generators.base import latents
 from aigc_pipeline.generators.warp import Warp, keeps_ink, roughness, warp
 from aigc_pipeline.modalities import ImageSpec
 
@@ -92,3 +93,38 @@ def test_a_parent_whose_deformations_all_lose_ink_is_kept_as_it_is_and_says_so()
 def test_without_parents_it_says_what_is_missing():
     with pytest.raises(DataError, match="was given no parents"):
         Warp().sample({}, [1], torch.zeros(1, dtype=torch.long), spec=SPEC)
+
+
+class Shifter(torch.nn.Module):
+    """Moves pictures sideways by what the latent's first value says, half a pixel at most."""
+
+    def forward(self, x, z):
+        nodes = torch.zeros(len(x), 2, 7, 7)
+        nodes[:, 0] = (z[:, 0].tanh() / 16)[:, None, None]
+        return torch.zeros(len(x), 2, 3), nodes
+
+
+def test_a_sample_is_the_parent_warped_by_the_first_latent_that_keeps_its_ink():
+    family, x, seeds = Warp(latent_scale=0.5), make_squares(), range(6)
+    made = family.sample({"warper": Shifter()}, seeds, torch.zeros(6, dtype=torch.long), spec=SPEC, parents=x).x
+    first = latents(seeds, 4 * family.latent_size, x.device)[:, : family.latent_size]
+
+    torch.testing.assert_close(made, warp(x, *Shifter()(x, 0.5 * first), mode="bicubic"))
+
+
+def test_the_loss_is_error_divergence_and_roughness_per_value_of_pairs_side_by_side(make_batch):
+    family, x = Warp(sigma=0.5, smoothness=3.0), torch.full((4, 1, 16, 16), -1.0)
+    x[1, 0, 3, 3] = x[3, 0, 5:7, 5] = 1.0  # the second ones of each pair differ in one pixel and in two
+    bent = torch.zeros(2, 2, 7, 7)
+    bent[0, :, 3, 3] = 0.3
+    networks = {
+        "encoder": lambda start, _: (torch.full((len(start), 8), 2.0), torch.zeros(len(start), 8)),
+        "warper": lambda _x, _z: (torch.zeros(2, 2, 3), bent),
+    }
+    (phase,) = family.phases(SPEC, 40)
+
+    loss, values = phase.loss(networks, make_batch(x, torch.zeros(4, dtype=torch.long)))
+
+    found = [float(values[name]) for name in ("error", "kl", "roughness")]
+    assert found == pytest.approx([(4 + 8) / 2 / (2 * 0.5**2), 8 * 2.0**2 / 2, 3 * 8 / 2], rel=1e-5)
+    assert float(loss) == pytest.approx(sum(found) / 256)

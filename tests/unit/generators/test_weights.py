@@ -6,7 +6,7 @@ import torch
 
 from aigc_pipeline.generators import parse_generator
 from aigc_pipeline.generators.contract import make_synthesizer
-from aigc_pipeline.generators.weights import compile_networks
+from aigc_pipeline.generators.weights import compile_networks, place
 from aigc_pipeline.modalities import ImageSpec, modality_of
 from aigc_pipeline.training.loop import LoopSettings, TrainingData, train
 from aigc_pipeline.training.samplers import ClassPower
@@ -37,3 +37,11 @@ def test_compiled_networks_train_to_the_same_weights_under_the_same_names(kind):
         assert weights.keys() == network.state_dict().keys()
         for key, value in network.state_dict().items():
             torch.testing.assert_close(weights[key], value, atol=1e-4, rtol=1e-3)
+
+
+def test_convolutions_are_placed_channels_last():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 5))
+    place({"network": network}, torch.device("cpu"))
+
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not network[0].weight.is_contiguous()

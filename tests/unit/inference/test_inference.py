@@ -15,8 +15,8 @@ from aigc_pipeline.core.reporting import LogReporter
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.inference.compression import VARIANTS, compress, load_variant, pack, unpack
 from aigc_pipeline.inference.exporting import export
-from aigc_pipeline.inference.interpolation import interpolate, slerp
-from aigc_pipeline.inference.opening import find_checkpoint
+from aigc_pipeline.inference.interpolation import _walk, interpolate, slerp
+from aigc_pipeline.inference.opening import decode, find_checkpoint
 from aigc_pipeline.inference.synthesis import synthesize
 from aigc_pipeline.records import Checkpoint
 from tests.unit.inference.conftest import TOLD_NOTHING, TOLD_SITES, VECTOR, opened, write_checkpoint
@@ -317,3 +317,35 @@ def test_a_variant_of_other_networks_is_refused(checkpoint, tmp_path):
 
     with pytest.raises(CheckpointError, match="does not hold a variant"):
         load_variant(opened(checkpoint), tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["flow_matching", "r3gan"])
+def test_a_path_to_another_class_begins_in_one_and_ends_in_the_other(kind, tmp_path):
+    generator = opened(write_checkpoint(tmp_path / "c", kind))
+    z = torch.randn(1, generator.latent_family("x").num_latents(generator.spec)).expand(3, -1)
+
+    path = _walk(generator, z, 0, 1, torch.linspace(0, 1, 3))
+    ends = decode(generator, generator.networks, z[:2], torch.tensor([0, 1]))
+
+    torch.testing.assert_close(path[[0, 2]], ends)
+    assert not torch.allclose(path[1], path[0])
+    assert not torch.allclose(path[1], path[2])
+
+
+def test_a_class_is_made_with_the_attributes_that_are_asked_for(tmp_path):
+    folder = write_checkpoint(tmp_path / "c", conditions=TOLD_SITES)
+    asked, mixed = (
+        synthesize(
+            opened(folder), {"dog": 10}, tmp_path / name, seed=0, precision=torch.float32, reporter=LogReporter(),
+            attributes=attributes,
+        )
+        for name, attributes in (("asked", {"site": "s"}), ("mixed", None))
+    )  # fmt: skip
+
+    assert pq.read_table(asked)["condition"].to_pylist() == ['{"site": "s"}'] * 10
+    assert set(pq.read_table(mixed)["condition"].to_pylist()) == {'{"site": "n"}', '{"site": "s"}'}
+    with pytest.raises(ConfigError, match=r"never told site=west of class 'dog'\. It was told site=n; site=s"):
+        synthesize(
+            opened(folder), {"dog": 1}, tmp_path / "west", seed=0, precision=torch.float32, reporter=LogReporter(),
+            attributes={"site": "west"},
+        )  # fmt: skip

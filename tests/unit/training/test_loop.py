@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,10 +9,11 @@ from torch import nn
 from aigc_pipeline.core.errors import ConfigError, TrainingDivergedError
 from aigc_pipeline.training.batch import Batch
 from aigc_pipeline.training.checkpoint import Checkpointer
+from aigc_pipeline.training.ema import ema_weight
 from aigc_pipeline.training.health import Finding
 from aigc_pipeline.training.loop import Hooks, LoopSettings, Phase, TrainingData, Validation, train
 from aigc_pipeline.training.samplers import ClassPower
-from aigc_pipeline.training.schedule import constant
+from aigc_pipeline.training.schedule import Cosine, constant
 from aigc_pipeline.training.strength import Adaptation
 from aigc_pipeline.training.team import Team
 
@@ -453,3 +455,119 @@ def test_divergence_names_the_remedy_of_what_was_trained():
         train(
             make_model(), phases, make_data(), LoopSettings(32, 16, seed=5, remedy="Lower embed.encoder.learning_rate")
         )
+
+
+def test_rates_and_second_moments_follow_their_schedules_and_a_rollback_halves_the_rate(tmp_path, monkeypatch):
+    used: list[tuple[float, float]] = []
+
+    class Recorded(torch.optim.AdamW):
+        def step(self, closure=None):
+            (group,) = self.param_groups
+            used.append((group["lr"], group["betas"][1]))
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Recorded)
+    alarms = [Finding("a planted alarm")]
+    phase = Phase("model", ("model",), loss_of, Cosine(1e-2, 0.0), beta2=Cosine(0.9, 0.99))
+    train(
+        make_model(), [phase], make_data(), LoopSettings(64, 16, 5, checkpoint_every_samples=64, report_every_samples=48),
+        checkpointer=Checkpointer(tmp_path), watch=lambda *_: alarms.pop() if alarms else Finding(),
+    )  # fmt: skip
+
+    steps = [0, 1 / 4, 1 / 2]  # the third brings the state of 0 samples back
+    factors = [1.0] * 3 + [0.5] * 4
+    expected = [
+        (factor * phase.learning_rate.at(at), phase.beta2.at(at))
+        for factor, at in zip(factors, [*steps, *steps, 3 / 4], strict=True)
+    ]
+    assert [each for pair in used for each in pair] == pytest.approx([each for pair in expected for each in pair])
+
+
+def test_after_a_rollback_other_samples_are_drawn(tmp_path):
+    shown: list[torch.Tensor] = []
+
+    def look(networks, batch: Batch):
+        shown.append(batch.x)
+        return loss_of(networks, batch)
+
+    alarms = [Finding("a planted alarm")]
+    train(
+        make_model(), [Phase("model", ("model",), look, constant(1e-2))], make_data(),
+        LoopSettings(16, 16, seed=5, checkpoint_every_samples=16), checkpointer=Checkpointer(tmp_path),
+        watch=lambda *_: alarms.pop() if alarms else Finding(),
+    )  # fmt: skip
+
+    assert len(shown) == 2
+    assert not torch.equal(*shown)
+
+
+def test_looks_see_the_average_ready_for_inference_and_the_signal_networks_that_do_not_move():
+    seen: dict[str, list[tuple[torch.Tensor, bool]]] = {"watch": [], "validation": [], "signal": []}
+
+    def look(name, networks):
+        seen[name].append((weights(networks).clone(), networks["model"].training))
+        return 0.0
+
+    networks = make_model()
+    trained = train(
+        networks, PHASES, make_data(), LoopSettings(32, 16, 5, ema_half_life_samples=1e6, report_every_samples=32),
+        watch=lambda result, *_: Finding(numbers={"x": look("watch", result)}),
+        validation=Validation(32, lambda result: {"score": look("validation", result)}, patience=1),
+        adaptation=Adaptation(lambda current: look("signal", current), 32, 100),
+    )  # fmt: skip
+
+    current, average = weights(networks), weights(trained.networks)
+    assert not torch.equal(current, average)
+    for name, expected in (("watch", average), ("validation", average), ("signal", current)):
+        ((value, is_training),) = seen[name]
+        assert torch.equal(value, expected), name
+        assert not is_training, name
+
+
+def test_the_average_has_its_half_life_in_samples_seen_however_many_a_step_shows():
+    phases = [Phase("model", ("model",), loss_of, constant(1e-2), repeats=2)]
+    start, networks = weights(make_model()), make_model()
+
+    trained = train(networks, phases, make_data(), LoopSettings(32, 16, seed=5, ema_half_life_samples=1e6))
+
+    share = ema_weight(32, 1e6, samples_seen=32)
+    torch.testing.assert_close(weights(trained.networks), start + share * (weights(networks) - start))
+    assert share != pytest.approx(ema_weight(16, 1e6, samples_seen=32), abs=1e-9)
+
+
+def test_rows_bring_their_own_weights_and_a_phase_its_decay():
+    found: list[torch.Tensor] = []
+
+    def look(networks, batch: Batch):
+        found.append(batch.weights - batch.x[:, 0])
+        return 0 * loss_of(networks, batch)[0], {}
+
+    data, networks = make_data(), make_model()
+    phases = [Phase("model", ("model",), look, constant(1e-2), weight_decay=0.5)]
+    train(networks, phases, replace(data, weights=data.x[:, 0]), LoopSettings(16, 16, seed=5))
+
+    assert torch.equal(found[0], torch.zeros(16))
+    torch.testing.assert_close(weights(networks), weights(make_model()) * (1 - 1e-2 * 0.5))
+
+
+def test_parts_of_unequal_size_weigh_as_many_rows_as_they_have():
+    reported: dict[int, float] = {}
+    for most_rows in (16, 6):  # parts of 4, 4, 2
+        train(
+            make_model(), make_greedy(most_rows=most_rows)[0], make_data(), LoopSettings(10, 10, 5, report_every_samples=10),
+            hooks=Hooks(metric=lambda name, value, _, rows=most_rows: name == "model/loss" and reported.update({rows: value})),
+        )  # fmt: skip
+
+    assert reported[6] == pytest.approx(reported[16])
+
+
+def test_gradient_norms_are_told_without_the_scale_of_half_precision():
+    norms: dict[torch.dtype, float] = {}
+    for precision in (torch.float32, torch.float16):
+        hooks = Hooks(
+            metric=lambda name, value, _, of=precision: name == "model/gradient_norm" and norms.update({of: value})
+        )
+        settings = LoopSettings(16, 16, seed=5, precision=precision, report_every_samples=16)
+        train(make_model(), PHASES, make_data(), settings, hooks=hooks)
+
+    assert norms[torch.float16] == pytest.approx(norms[torch.float32], rel=0.02)
