@@ -103,4 +103,6 @@ def test_dcgan_begins_with_the_weights_of_its_paper():
         for layer in module.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
                 assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.3)
-                assert float(layer.weight.detach().mean()) == pytest.approx(float(isinstance(layer, nn.BatchNorm2d)), abs=0.01)
+                assert float(layer.weight.detach().mean()) == pytest.approx(
+                    float(isinstance(layer, nn.BatchNorm2d)), abs=0.01
+                )

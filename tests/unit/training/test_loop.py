@@ -571,3 +571,32 @@ def test_gradient_norms_are_told_without_the_scale_of_half_precision():
         train(make_model(), PHASES, make_data(), settings, hooks=hooks)
 
     assert norms[torch.float16] == pytest.approx(norms[torch.float32], rel=0.02)
+
+
+def test_without_an_average_looks_see_the_networks_ready_for_inference():
+    modes: list[bool] = []
+    train(
+        make_model(), PHASES, make_data(), LoopSettings(48, 16, seed=5, report_every_samples=16),
+        watch=lambda result, *_: Finding(numbers={"x": modes.append(result["model"].training) or 0.0}),
+    )  # fmt: skip
+
+    assert modes == [False] * 3
+
+
+def test_progress_restores_all_patience():
+    scores = iter([0.1, 0.0, 0.9, 0.8, 0.7])
+    validation = Validation(16, lambda _: {"score": next(scores)}, patience=2)
+
+    trained = train(make_model(), PHASES, make_data(), LoopSettings(1600, 16, seed=5), validation=validation)
+
+    assert (trained.best_samples_seen, trained.samples_seen) == (48, 80)
+
+
+def test_health_is_judged_on_the_last_twelve_reports():
+    lengths: list[int] = []
+    train(
+        make_model(), PHASES, make_data(), LoopSettings(16 * 14, 16, seed=5, report_every_samples=16),
+        watch=lambda _networks, history, _progress: lengths.append(len(history)) or Finding(),
+    )  # fmt: skip
+
+    assert lengths == [*range(1, 13), 12, 12]
