@@ -153,7 +153,7 @@ def test_the_base_side_is_four_to_seven(side, base, octaves):
 def test_layers_before_an_activation_begin_with_he_weights():
     layer = he_init(torch.nn.Linear(500, 900), gain=0.5)
 
-    assert float(layer.weight.detach().std()) == pytest.approx(0.5 * math.sqrt(2 / (1 + 0.2**2) / 500), rel=0.02)
+    assert float(layer.weight.detach().std()) == pytest.approx(0.5 * math.sqrt(2 / (1 + 0.2**2) / 500), rel=5e-3)
     assert not layer.bias.any()
 
 

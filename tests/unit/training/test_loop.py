@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from aigc_pipeline.core.errors import ConfigError, TrainingDivergedError
+from aigc_pipeline.training import loop
 from aigc_pipeline.training.batch import Batch
 from aigc_pipeline.training.checkpoint import Checkpointer
 from aigc_pipeline.training.ema import ema_weight
@@ -524,15 +525,15 @@ def test_looks_see_the_average_ready_for_inference_and_the_signal_networks_that_
         assert not is_training, name
 
 
-def test_the_average_has_its_half_life_in_samples_seen_however_many_a_step_shows():
+def test_the_average_has_its_half_life_in_samples_seen_however_many_a_step_shows(monkeypatch):
+    shares: list[float] = []
+    monkeypatch.setattr(loop, "update_ema", lambda _average, _current, share: shares.append(share))
     phases = [Phase("model", ("model",), loss_of, constant(1e-2), repeats=2)]
-    start, networks = weights(make_model()), make_model()
 
-    trained = train(networks, phases, make_data(), LoopSettings(32, 16, seed=5, ema_half_life_samples=1e6))
+    train(make_model(), phases, make_data(), LoopSettings(640, 16, seed=5, ema_half_life_samples=25))
 
-    share = ema_weight(32, 1e6, samples_seen=32)
-    torch.testing.assert_close(weights(trained.networks), start + share * (weights(networks) - start))
-    assert share != pytest.approx(ema_weight(16, 1e6, samples_seen=32), abs=1e-9)
+    assert shares == [ema_weight(32, 25, seen) for seen in range(32, 641, 32)]
+    assert shares[-1] == pytest.approx(1 - 0.5 ** (32 / 25))
 
 
 def test_rows_bring_their_own_weights_and_a_phase_its_decay():
