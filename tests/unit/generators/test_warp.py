@@ -114,7 +114,7 @@ def test_a_sample_is_the_parent_warped_by_the_first_latent_that_keeps_its_ink():
 
 def test_the_loss_is_error_divergence_and_roughness_per_value_of_pairs_side_by_side(make_batch):
     family, x = Warp(sigma=0.5, smoothness=3.0), torch.full((4, 1, 16, 16), -1.0)
-    x[1, 0, 3, 3] = x[3, 0, 5:7, 5] = 1.0  # the second ones of each pair differ in one pixel and in two
+    x[1, 0, 3, 3] = x[3, 0, 3, 3:5] = 1.0  # the second ones of each pair differ in one pixel and in two
     bent = torch.zeros(2, 2, 7, 7)
     bent[0, :, 3, 3] = 0.3
     networks = {
