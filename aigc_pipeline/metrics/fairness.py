@@ -24,7 +24,7 @@ STARVED = "starved"
 """The first word of a warning that the filter refuses too many of a group."""
 MAX_GROUPS = 20
 """Values shown per attribute; rarer ones are taken together."""
-_PASSED = (None, "class_quota", "not_chosen")
+_PASSED = (None, "class_quota")
 _MIN_SHARE = 0.8  # the four-fifths rule of the US Uniform Guidelines on Employee Selection (1978), §4D
 _MAX_ERRORS = 2.0
 _MIN_TEST = 10
@@ -42,7 +42,7 @@ def group_outcomes(
 ) -> tuple[GroupOutcome, ...]:
     """Return one outcome per class, then one per value of each attribute, the largest groups first.
 
-    `accepted` counts candidates that passed every check of their own: one that is over quota or left out of the mix is not starved. Acceptance is
+    `accepted` counts candidates that passed every check of their own: one that is over quota is not starved. Acceptance is
     compared with what the group's share of generated and of varied candidates, and of those that the critic judges, would get overall:
     few varied ones are refused, and of judged ones about half by design. A column whose values are nearly all different names samples, not groups, and is left out.
 

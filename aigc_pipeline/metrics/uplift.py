@@ -149,8 +149,13 @@ class Options:
 
     def num_trainings(self, num_baselines: int, num_mixes: int) -> int:
         """Return how many trainings a choice takes: all baselines, each mix at each dose, then the other loss weights."""
-        further = num_mixes * len(self.doses) + len(self.loss_weights) - 1 if num_mixes else 0
+        further = num_mixes * len(self.doses) + len(self.other_weights) if num_mixes else 0
         return (num_baselines + further) * self.num_seeds
+
+    @property
+    def other_weights(self) -> list[float]:
+        """Return the loss weights that are tried at the best mix and dose."""
+        return [weight for weight in self.loss_weights if weight != self.default_weight]
 
 
 def baselines_for(*, is_balanced: bool) -> list[Arm]:
@@ -201,8 +206,7 @@ def choose_option(
 
     attempt([(mix, dose, options.default_weight) for mix in pools for dose in options.doses])
     found = best()[0]
-    others = [weight for weight in options.loss_weights if weight != options.default_weight]
-    attempt([(found.mix, found.dose, weight) for weight in others])
+    attempt([(found.mix, found.dose, weight) for weight in options.other_weights])
     point, hits = best()
     vetoed = set(_losing_classes(without, hits, selection.labels))
     present = np.unique((accepted or pools)[point.mix].rows.labels)

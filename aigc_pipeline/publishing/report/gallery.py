@@ -123,7 +123,7 @@ def _rejected(table: pa.Table, rows: NDArray[np.int64]) -> Rows:
     reasons = table["reject_reason"].to_pylist()
     for row in rows:
         by_reason.setdefault(reasons[row] or "", []).append(int(row))
-    queues = [queue for reason, queue in by_reason.items() if reason not in SURPLUS] or list(by_reason.values())
+    queues = [queue for reason, queue in by_reason.items() if reason != SURPLUS] or list(by_reason.values())
     rounds = [queue[i] for i in range(PER_GROUP) for queue in queues if i < len(queue)]
     return rounds[:PER_GROUP]
 

@@ -21,7 +21,7 @@ def draw_p_real(candidates: pa.Table) -> str | None:
         return None
     p = known["p_real"].to_numpy()
     reasons = np.array([reason or "" for reason in known["reject_reason"].to_pylist()])
-    is_surplus = np.isin(reasons, SURPLUS)
+    is_surplus = reasons == SURPLUS
     parts = {
         "accepted": (p[reasons == ""], GOOD),
         "good, not needed": (p[is_surplus], SPARE),

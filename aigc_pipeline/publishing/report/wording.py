@@ -5,8 +5,8 @@ from collections.abc import Callable
 from aigc_pipeline.core.samples import Mix
 from aigc_pipeline.records import Outcome
 
-SURPLUS = ("class_quota", "not_chosen")
-"""Reasons that say nothing against a sample: its class was already full, or the chosen mix takes others."""
+SURPLUS = "class_quota"
+"""The reason that says nothing against a sample: its class was already full."""
 STARVED = "starved"
 """How `metrics.fairness` begins a warning that the filter refuses too many of a group."""
 COMMAND = "your_command"
@@ -31,7 +31,6 @@ _REASONS: dict[str, tuple[str, str]] = {
     "metropolis_hastings": ("chain moved on", "not drawn: its chain moved on to a more real-looking one"),
     "top_share": ("not in the top", "not among the most real-looking of its class"),
     "class_quota": ("class full", "good, but its class was already full"),
-    "not_chosen": ("not in the mix", "good, but the mix that selection chose leaves it out"),
 }
 _ARMS = {
     "real": "real samples, unvaried",
@@ -160,8 +159,8 @@ def has_synthetic(arm: str) -> bool:
 
 
 def points(share: float) -> str:
-    """Return a difference of shares in signed points: 0.031 -> `+3.1`."""
-    return f"{100 * share:+.1f}".replace("-", _MINUS)
+    """Return a difference of shares in signed points: 0.031 -> `+3.1`; a rounded zero is never negative."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}".replace("-", _MINUS)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -178,8 +177,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def fixed(value: float, digits: int = 1) -> str:
-    """Return a number with so many decimals, so that a column of them lines up."""
-    return f"{value:,.{digits}f}".replace("-", _MINUS)
+    """Return a number with so many decimals, so that a column of them lines up; a rounded zero is never negative."""
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", _MINUS)
 
 
 def count(value: float | None) -> str:

@@ -32,7 +32,7 @@ def fit_per_class(
 
     Args:
         shrinkage: reals of a class at which its own calibrator counts half: share = n / (n + shrinkage). None: global
-            alone. A class with fewer than 10 reals or without fakes has share 0.
+            alone. A class with fewer than 10 reals, or fakes, has share 0.
     """
     overall = calibrator.fit(scores, is_real, weights)
     shares, fitted = np.zeros(num_classes), [overall] * num_classes

@@ -1,10 +1,15 @@
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from aigc_pipeline.evaluation.question import Question
+from aigc_pipeline.data.loader import LabelledCells
+from aigc_pipeline.data.shards import cells_from_numpy
+from aigc_pipeline.evaluation.material import Material
+from aigc_pipeline.evaluation.question import Question, Settings
+from aigc_pipeline.metrics.uplift import Options, Trial
 
 
 def described(label_predicted: list[int | None]):
@@ -27,3 +32,130 @@ def described(label_predicted: list[int | None]):
 @pytest.mark.parametrize(("opinions", "agreement"), [([0, 0, 1], 2 / 3), ([1, 1, 1], 0.0), ([None] * 3, None)])
 def test_label_agreement_is_unknown_without_a_referee_and_0_where_it_never_agrees(opinions, agreement):
     assert described(opinions)["label_agreement"] == agreement
+
+
+ROLES = {"train": 12, "calibration": 4, "selection": 8, "test": 10}
+
+
+@pytest.fixture
+def material():
+    """Two classes in every role; four generated candidates, and four varied ones: two of a selection sample, two of a train sample."""
+    roles, attributes = {}, {}
+    for role, number in ROLES.items():
+        points = np.zeros((number, 1), np.float32)
+        roles[role] = LabelledCells(
+            [f"{role}-{i}" for i in range(number)], np.arange(number) % 2, cells_from_numpy(points)
+        )
+        attributes[role] = [{}] * number
+    ids = [f"candidate-{i}" for i in range(8)]
+    table = pa.table(
+        {
+            "label": np.arange(8) % 2,
+            "origin": ["generated"] * 4 + ["classic"] * 4,
+            "parent_ids": [[]] * 4 + [["selection-0"], ["selection-1"], ["train-0"], ["train-1"]],
+            "class_want": np.full(8, 2),
+            "importance_weight": np.arange(8, dtype=np.float32),
+            "accepted": [True] * 8,
+        }
+    )
+    candidates = LabelledCells(ids, np.arange(8) % 2, cells_from_numpy(np.zeros((8, 1), np.float32)))
+    splits = SimpleNamespace(classes=("cat", "dog"))
+    context = SimpleNamespace(seed=0, seed_for=lambda *_: 0)
+    return Material(context, splits, roles, attributes, {}, table, candidates, candidates.cells, None, None)
+
+
+class Recorded:
+    """Trainings that remember what they saw. Test items are recognised by synthetic rows alone, and by more real rows better."""
+
+    def __init__(self):
+        self.seen = []
+
+    def predict(self, trials):
+        found = []
+        for trial in trials:
+            real = trial.real if trial.rows is None else trial.real.take(trial.rows)
+            self.seen.append((trial, set(real.ids), set(trial.pool.rows.ids) if trial.pool else set()))
+            is_hit = np.arange(len(trial.target)) < (len(trial.target) if trial.arm.name.endswith("synthetic") else 3)
+            found.append(np.where(is_hit, trial.target.labels, 1 - trial.target.labels))
+        return found
+
+    def of_arms(self, arms, real, target, purpose, num_seeds):
+        return [
+            np.stack(self.predict([Trial(arm, real, pool, target, purpose, seed) for seed in range(n)]))
+            for (arm, pool), n in zip(arms, num_seeds, strict=True)
+        ]
+
+
+@pytest.fixture
+def ask(material, monkeypatch):
+    """Ask with a selection that is large enough, or is not; returns the answer and all trainings."""
+
+    def asked(min_selection: int):
+        recorded = Recorded()
+        monkeypatch.setattr(Question, "_trials", lambda *_: recorded)
+        options = Options(doses=[0.25, 0.5], loss_weights=[0.5], default_dose=0.25, default_weight=0.5, num_seeds=2)
+        settings = Settings(
+            options, min_selection=min_selection, num_seeds=3, num_cas_seeds=1, total_samples=None, batch_size=8,
+            network="small", learning_shares=(0.5, 0.75),
+        )  # fmt: skip
+        return Question(material, settings).ask(1), recorded.seen
+
+    return asked
+
+
+def test_what_is_chosen_on_selection_saw_neither_selection_nor_test_nor_rows_made_from_them(ask):
+    answer, seen = ask(min_selection=8)
+    choosing = [(trial, real | pool) for trial, real, pool in seen if trial.purpose == "select"]
+
+    assert answer.choice.on_selection
+    assert {each for trial, _ in choosing for each in trial.target.ids} == {f"selection-{i}" for i in range(8)}
+    rows = {each for _, ids in choosing for each in ids}
+    assert rows == {f"train-{i}" for i in range(12)} | {f"calibration-{i}" for i in range(4)} | {
+        f"candidate-{i}" for i in (0, 1, 2, 3, 6, 7)
+    }
+
+
+def test_test_is_read_by_trainings_on_all_other_real_samples_and_never_trained_on(ask):
+    _, seen = ask(min_selection=8)
+    last = [(trial, real) for trial, real, _ in seen if trial.purpose == "uplift" and trial.rows is None]
+
+    assert last
+    for trial, real in last:
+        assert trial.target.ids == [f"test-{i}" for i in range(10)]
+        assert real == {f"{role}-{i}" for role, n in ROLES.items() if role != "test" for i in range(n)}
+    assert not any(each.startswith("test") for _, real, pool in seen for each in real | pool)
+
+
+def test_the_treated_arm_and_its_control_train_as_often_as_the_baseline_with_what_was_chosen(ask):
+    answer, seen = ask(min_selection=8)
+    last = [(trial, pool) for trial, _, pool in seen if trial.purpose == "uplift" and trial.rows is None]
+    treated = [(trial, pool) for trial, pool in last if trial.pool is not None]
+
+    assert answer.baseline == "real"
+    assert Counter(trial.arm.name for trial, _ in last) == {
+        "real": 3, "real_and_classic": 2, "real_and_synthetic": 3, "real_and_copies": 3,
+    }  # fmt: skip
+    for trial, _ in treated:
+        assert (trial.arm.dose, trial.arm.loss_weight) == (answer.choice.dose, answer.choice.loss_weight)
+        assert len(trial.pool.rows) == 4
+    assert treated[0][1] == {f"candidate-{i}" for i in range(4)}
+    assert all(each.partition("-")[0] in {"train", "calibration", "selection"} for each in treated[-1][1])
+
+
+def test_points_of_the_learning_curve_share_their_seeds_with_the_arms_that_they_are_compared_with(ask):
+    answer, seen = ask(min_selection=8)
+    curve = [(trial, real) for trial, real, _ in seen if trial.rows is not None]
+
+    assert answer.worth
+    assert {(trial.purpose, trial.arm.name) for trial, _ in curve} == {("uplift", answer.baseline)}
+    assert {trial.number for trial, _ in curve} == {0, 1, 2}
+    assert sorted({len(real) for _, real in curve if len(real) < 24}) == [12, 18]
+
+
+def test_a_small_selection_chooses_nothing(ask):
+    answer, seen = ask(min_selection=9)
+
+    assert {trial.purpose for trial, _, _ in seen} == {"uplift"}
+    assert not answer.doses
+    assert (answer.baseline, answer.choice.mix) == ("real_and_classic", "generated")
+    assert (answer.choice.dose, answer.choice.loss_weight, answer.choice.on_selection) == (0.25, 0.5, False)

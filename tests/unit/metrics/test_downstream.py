@@ -11,6 +11,7 @@ from aigc_pipeline.metrics.downstream import Arm, Budget, balanced_accuracy, cla
 from aigc_pipeline.metrics.verdict import decide
 from aigc_pipeline.modalities import VectorSpec
 from aigc_pipeline.training import devices
+from aigc_pipeline.training.batch import Batch
 
 SIZE = 20  # in two dimensions three points already tell a classifier all it needs
 SPEC = VectorSpec(num_values=SIZE, scale=1.2)
@@ -82,6 +83,45 @@ def test_the_prior_of_an_oversampled_arm_is_even():
     real = draw({0: 90, 1: 10}, 0)
 
     assert class_prior(Arm("x", "cross_entropy", is_oversampled=True), real, None, 3).tolist() == [0.5, 0.5, 0.0]
+
+
+def test_synthetic_rows_fill_their_dose_and_weigh_their_weight_times_their_importance():
+    real, synthetic = draw({0: 90, 1: 10}, 0), draw({1: 4}, 1)
+    arm, importance = Arm("x", "cross_entropy", dose=0.25, loss_weight=0.5), np.array([0.4, 1.6, 1, 1], np.float32)
+    sampler, weights = downstream._batches(arm, real.labels, synthetic, importance, CPU)
+    rows = sampler(0, 64, torch.Generator())
+
+    assert weights.tolist() == pytest.approx([1.0] * 100 + [0.2, 0.8, 0.5, 0.5])
+    assert int((rows >= 100).sum()) == 16
+
+
+def test_a_resampled_arm_draws_real_classes_alike_and_synthetic_ones_as_they_are():
+    real, synthetic = draw({0: 90, 1: 10}, 0), draw({0: 1, 1: 3}, 1)
+    arm = Arm("x", "cross_entropy", dose=0.5, is_resampled=True)
+    sampler, _ = downstream._batches(arm, real.labels, synthetic, None, CPU)
+    rows = sampler(0, 20_000, torch.Generator())
+
+    labels = np.concatenate([real.labels, synthetic.labels])[rows]
+    assert labels[rows < 100].mean() == pytest.approx(0.5, abs=0.03)
+    assert labels[rows >= 100].mean() == pytest.approx(0.75, abs=0.03)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "class_weights", "balanced_softmax"])
+def test_each_loss_is_its_formula(loss):
+    """Balanced softmax adds the log of the prior to the logits; class weights divide by it; weights are shares of the loss."""
+    logits = torch.tensor([[0.5, -1.0, 0.2], [1.0, 0.0, 0.0], [-0.3, 0.3, 2.0]])
+    labels, weights, prior = [0, 2, 2], [1.0, 0.5, 2.0], [0.7, 0.2, 0.1]
+    objective = downstream._Objective(SPEC, Arm("x", loss, is_varied=False), torch.tensor(prior))
+    batch = Batch(torch.zeros(3, SIZE), torch.tensor(labels), torch.tensor(weights), None, 0.0)
+    found = objective({"model": lambda _: logits}, batch)[0]
+
+    total = mass = 0.0
+    for row, label, weight in zip(logits.numpy().astype(float), labels, weights, strict=True):
+        row = row + (np.log(prior) if loss == "balanced_softmax" else 0)
+        weight /= prior[label] if loss == "class_weights" else 1
+        total += weight * (np.log(np.exp(row).sum()) - row[label])
+        mass += weight
+    assert float(found) == pytest.approx(total / mass, rel=1e-5)
 
 
 def test_balanced_accuracy_is_the_mean_recall():

@@ -14,7 +14,9 @@ from aigc_pipeline.metrics.uplift import (
     Trial,
     Trials,
     accuracy_estimate,
+    choose_baseline,
     choose_option,
+    copies_of,
     default_choice,
 )
 from aigc_pipeline.modalities import ImageSpec
@@ -36,6 +38,70 @@ def test_a_class_gives_up_its_rows_only_where_enough_of_its_items_are_lost(num_i
     )
 
     assert choice.classes == classes
+
+
+def rows_of(labels: np.ndarray) -> LabelledCells:
+    return LabelledCells([str(i) for i in range(len(labels))], labels, cells_from_numpy(np.zeros((len(labels), 1))))
+
+
+def test_the_baseline_is_the_arm_that_does_best_on_selection():
+    labels = np.arange(100) % 2
+    selection = rows_of(labels)
+    hits = {"real": 60, "real_and_classic": 80, "smote": 70}
+
+    def of_arms(arms, *_):
+        return [np.stack([np.where(np.arange(100) < hits[arm.name], labels, -1)] * 2) for arm, _ in arms]
+
+    arms = [arm for arm in BASELINES if arm.name in hits]
+    arm, correct = choose_baseline(SimpleNamespace(of_arms=of_arms), arms, selection, selection, 2)
+
+    assert arm.name == "real_and_classic"
+    assert correct.sum(1).tolist() == [80, 80]
+
+
+def test_mix_and_dose_are_tried_at_the_default_weight_and_other_weights_at_the_best_of_them():
+    """Of two mixes the second does better, best at its larger dose, and there at the smaller weight."""
+    labels = np.arange(100) % 2
+    selection = rows_of(labels)
+    pools = {mix: Pool(selection, np.ones(100, np.float32)) for mix in ("generated", "classic")}
+    tried = []
+
+    def of_arms(arms, *_):
+        found = []
+        for arm, pool in arms:
+            mix = "classic" if pool is pools["classic"] else "generated"
+            tried.append((mix, arm.dose, arm.loss_weight))
+            hits = 60 + 10 * (mix == "classic") + 5 * (arm.dose == 0.4) + 5 * (arm.loss_weight == 0.3)
+            found.append(np.stack([np.where(np.arange(100) < hits, labels, -1)] * 2))
+        return found
+
+    options = Options(doses=[0.1, 0.4], loss_weights=[0.3, 1.0], default_dose=0.1, default_weight=1.0, num_seeds=2)
+    choice, doses = choose_option(
+        SimpleNamespace(of_arms=of_arms), (BASELINES[0], np.ones((2, 100), bool) & (np.arange(100) < 50)), pools,
+        selection, selection, options, ("cat", "dog"),
+    )  # fmt: skip
+
+    assert tried == [(mix, dose, 1.0) for mix in pools for dose in (0.1, 0.4)] + [("classic", 0.4, 0.3)]
+    assert (choice.mix, choice.dose, choice.loss_weight, choice.on_selection) == ("classic", 0.4, 0.3, True)
+    assert [(each.mix, each.dose, each.loss_weight) for each in doses] == tried
+    assert options.num_trainings(num_baselines=0, num_mixes=2) == 2 * len(tried)
+
+
+def test_a_default_weight_that_is_no_option_is_tried_beside_all_of_them():
+    options = Options(doses=[0.1], loss_weights=[0.3, 1.0], default_dose=0.1, default_weight=0.5, num_seeds=2)
+
+    assert options.num_trainings(num_baselines=1, num_mixes=1) == 2 * (1 + 1 + 2)
+    assert options.num_trainings(num_baselines=1, num_mixes=0) == 2
+
+
+def test_the_control_has_as_many_real_rows_of_each_class():
+    real = rows_of(np.repeat([0, 1, 2], [5, 3, 4]))
+    pool = Pool(rows_of(np.array([2, 0, 0, 2, 2])), np.full(5, 2, np.float32))
+    control = copies_of(real, pool, np.random.default_rng(0))
+
+    assert control.rows.labels.tolist() == [2, 0, 0, 2, 2]
+    assert all(real.labels[int(row)] == label for row, label in zip(control.rows.ids, control.rows.labels, strict=True))
+    assert control.importance.tolist() == [1] * 5
 
 
 def test_a_class_whose_rows_could_not_be_tried_keeps_them():

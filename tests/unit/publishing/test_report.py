@@ -19,6 +19,7 @@ from aigc_pipeline.publishing.report.tables import class_rows
 from aigc_pipeline.publishing.report.wording import (
     arm_words,
     as_sentence,
+    fixed,
     number,
     percent,
     points,
@@ -286,6 +287,11 @@ def test_numbers_read_as_people_write_them() -> None:
     assert read == ("\N{MINUS SIGN}3.1", "25\N{NO-BREAK SPACE}%", "\N{EN DASH}", "0.0612", "1,200")
 
 
+def test_a_rounded_zero_is_never_negative() -> None:
+    """The verdict's sentence says `+0.0` there."""
+    assert (points(-0.0003), points(-0.0007), fixed(-0.04)) == ("+0.0", "\N{MINUS SIGN}0.1", "0.0")
+
+
 def test_a_setting_at_the_start_of_a_sentence_keeps_its_case() -> None:
     assert as_sentence("publish.when is 'always'") == "publish.when is 'always'."
     assert as_sentence("they help") == "They help."
@@ -379,7 +385,7 @@ def test_fid_is_said_in_its_own_feature_space_alone(make_content: ContentFactory
 
 
 @pytest.mark.parametrize(
-    "reason", ["in_distribution", "metropolis_hastings", "top_share", "not_chosen", "class_quota", "rejection_sampling"]
+    "reason", ["in_distribution", "metropolis_hastings", "top_share", "class_quota", "rejection_sampling"]
 )
 def test_every_reject_reason_has_words(reason: str) -> None:
     assert reason_words(reason) != reason.replace("_", " ")
