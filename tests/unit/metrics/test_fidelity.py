@@ -142,6 +142,15 @@ def test_the_z_score_counts_standard_deviations_of_the_real_draws():
     )
 
 
+def test_the_spread_of_the_real_draws_is_that_of_a_sample():
+    pools = {"before": labelled([60] * 3, 1, 1.0), "real": labelled([200] * 3, 3)}
+    found = compare(labelled([100] * 3, 0), pools, num_classes=3, num_draws=2, seed=0)
+    real, before = found["frechet_distance/real"], found["frechet_distance/before"]
+    deviation = (real.ci_high - real.ci_low) / 0.95 / np.sqrt(2)  # of two draws
+
+    assert found["frechet_z/before"].value == pytest.approx((before.value - real.value) / deviation)
+
+
 def test_there_is_no_z_score_where_the_real_draws_do_not_differ():
     pools = {"after": labelled([60] * 3, 2), "real": labelled([60] * 3, 3)}
 

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from aigc_pipeline.features.neighbours import nearest
-from aigc_pipeline.metrics.memorisation import authenticity, copying, is_authentic, near_copy_share, training_spacing
+from aigc_pipeline.metrics.memorisation import (
+    Copying,
+    authenticity,
+    copying,
+    is_authentic,
+    near_copy_share,
+    training_spacing,
+)
 from aigc_pipeline.metrics.screening import Limits, screen
 
 
@@ -63,3 +70,20 @@ def test_the_share_that_is_nearer_counts_the_samples_that_were_compared():
 
     assert found["nearer_than_unseen_reals/after"].n == 15
     assert found["near_copy_rate/after"].n == 40
+
+
+@pytest.mark.parametrize(("copies", "failed"), [(3, False), (8, True)])
+def test_a_share_of_copies_over_the_limit_fails_only_where_chance_does_not_explain_it(copies, failed):
+    """3 of 40 are over 5 %, and their lower bound is not."""
+    flags = np.arange(40) < copies
+
+    assert screen(flags, flags[:0], flags[:0], None, Limits(0.05, -3.0, 0.75)).failed is failed
+
+
+@pytest.mark.parametrize(("z", "share", "failed"), [(-9.0, 0.7, False), (-2.0, 0.9, False), (-4.0, 0.8, True)])
+def test_nearness_fails_where_it_is_both_significant_and_large(z, share, failed):
+    flags = np.zeros(40, bool)
+    found = screen(flags, flags, flags, Copying(z, share, 40), Limits(0.05, -3.0, 0.75))
+
+    assert found.failed is failed
+    assert (found.sentence is not None) is failed

@@ -72,6 +72,18 @@ def test_a_filter_that_removes_what_is_not_real_is_left_alone(clouds):
     assert half.recall > everything.recall - 0.1
 
 
+def test_budgets_are_compared_at_equal_numbers(clouds):
+    """More fakes cover more: a filter that draws at random must not look as if it trimmed diversity."""
+    real, pilot = clouds
+    trade = choose_budget(
+        real, with_coins(pilot), lambda share: np.full(len(pilot), share), configured=0.2, relaxes=True, seed=0
+    )
+
+    coverage = [point.coverage for point in trade.points]
+    assert max(coverage) - min(coverage) < 0.08
+    assert trade.relaxed_from is None
+
+
 def test_the_starved_class_shows_and_a_class_with_its_own_budget_does_not():
     probability = np.repeat([0.6, 0.2, 0.01], 10)
     labels = np.repeat([0, 1, -1], 10)

@@ -24,7 +24,7 @@ from aigc_pipeline.modalities import ImageSpec
 OPTIONS = Options(doses=[0.25], loss_weights=[0.5], default_dose=0.25, default_weight=0.5, num_seeds=2)
 
 
-@pytest.mark.parametrize(("num_items", "classes"), [(1, ("rare", "common")), (20, ("common",))])
+@pytest.mark.parametrize(("num_items", "classes"), [(1, ("rare", "common")), (4, ("rare", "common")), (5, ("common",))])
 def test_a_class_gives_up_its_rows_only_where_enough_of_its_items_are_lost(num_items, classes):
     labels = np.array([0] * num_items + [1] * 300)
     samples = LabelledCells([str(i) for i in range(len(labels))], labels, cells_from_numpy(np.zeros((len(labels), 1))))
@@ -134,6 +134,15 @@ def test_an_accuracy_lies_within_what_is_possible():
     assert found.value == pytest.approx(0.875)
     assert 0 < found.ci_low < found.value
     assert found.ci_high == 1
+
+
+def test_the_interval_of_an_accuracy_covers_items_where_seeds_agree():
+    correct = np.array([[True, True, True, False, True, True, False, False]] * 2)
+    found = accuracy_estimate(correct, np.repeat([0, 1], 4))
+    items = (3 / 4 * 1 / 4 / 4 + 1 / 2 * 1 / 2 / 4) / 2**2
+
+    assert found.value == pytest.approx((0.75 + 0.5) / 2)
+    assert found.ci_high - found.value == pytest.approx(1.96 * np.sqrt(items))
 
 
 def test_the_default_names_the_classes_that_have_rows():

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from aigc_pipeline.metrics.learning_curve import MAX_FACTOR, growth_factor
-from aigc_pipeline.metrics.worth import measurable_classes, thinned_rows, worth_in_real_samples
+from aigc_pipeline.metrics.worth import (
+    _bootstrap,
+    _Curve,
+    _draw_deviation,
+    _Question,
+    measurable_classes,
+    thinned_rows,
+    worth_in_real_samples,
+)
+from aigc_pipeline.records import Estimate
 
 NUM_REAL, NUM_ITEMS, NUM_CLASSES = 120, 1_200, 3
 LABELS = np.arange(NUM_ITEMS) % NUM_CLASSES
@@ -92,6 +101,58 @@ def test_classes_are_measurable_where_recall_rises_beyond_chance():
     treated[:, np.flatnonzero(LABELS == 2)[:300]] = True
 
     assert measurable_classes(shares[1.0], treated, LABELS) == (2,)
+
+
+@pytest.mark.parametrize(("num_risen", "found"), [(5, ()), (8, (2,))])
+def test_a_class_is_measurable_at_its_share_of_the_error_probability(num_risen, found):
+    """Five items that rose are beyond chance at 5 %, and not where three classes are looked at."""
+    baseline = np.ones((2, 60), bool)
+    labels = np.repeat([0, 1, 2], 20)
+    baseline[:, 40 : 40 + num_risen] = False
+
+    assert measurable_classes(baseline, np.ones((2, 60), bool), labels) == found
+
+
+def test_the_chance_of_which_real_samples_there_are_widens_the_interval():
+    def width(deviation: float) -> float:
+        found = question(deviation=deviation).answer([(0.02, 0.01, 0.03)]).real_samples
+        return found.ci_high - found.ci_low
+
+    assert width(0.01) > 2 * width(0.0)
+
+
+def test_a_curve_that_may_be_flat_gives_no_worth():
+    """Its slope is above 0 at the middle of its draws, and not at their lower end."""
+    noise = np.random.default_rng(0).normal(0, 0.05, (800, 1)) * np.array([[-1, 0, 1, 1]])
+    sentence = question(noise).answer([(0.02, 0.01, 0.03)]).sentence
+
+    assert "the learning curve is flat" in sentence
+
+
+def test_seeds_are_resampled_alike_in_every_class():
+    by_seed = np.random.default_rng(0).random((4, 5, 1)) * np.ones((4, 5, 7))
+
+    np.testing.assert_allclose(_bootstrap(by_seed, 3, 0), _bootstrap(by_seed, 3, 1))
+
+
+def test_the_deviation_of_another_draw_is_read_off_the_spread_between_subsets():
+    """Accuracy with s N of N samples varies by v (1 - s) / s beyond what training varies by."""
+    shares, generator = np.array([0.25, 0.5, 0.75, 1.0]), np.random.default_rng(0)
+    variance = 0.02**2 * (1 - shares) / shares + 0.01**2
+    found = _draw_deviation(generator.normal(0.8, np.sqrt(variance)[:, None], (4, 20_000)), shares)
+
+    assert found == pytest.approx(0.02, rel=0.03)
+    assert _draw_deviation(np.full((4, 3), 0.8), shares) == 0
+
+
+MEANS = np.array([0.70, 0.76, 0.80, 0.82])
+"""Of half the samples, of three quarters, of all, and with synthetic ones."""
+POINTS = tuple(Estimate(value=value, n=100) for value in MEANS[:3])
+
+
+def question(noise: np.ndarray | float = 0.0, *, deviation: float = 0.0) -> _Question:
+    curve = _Curve(np.array([0.5, 0.75, 1.0]), POINTS, MEANS, np.tile(MEANS, (800, 1)) + noise, deviation, 100)
+    return _Question(None, curve, NUM_REAL)
 
 
 def test_the_same_seed_gives_the_same_worth():
