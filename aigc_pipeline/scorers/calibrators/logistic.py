@@ -16,7 +16,8 @@ def fit_logistic(inputs: Floats, is_real: NDArray[np.bool_], weights: Floats, *,
         lower: smallest allowed value per coefficient; None for no limit. A slope must not be negative.
     """
     target = is_real.astype(np.float64)
-    scale = np.maximum(np.abs(inputs).std(0) + np.abs(inputs).mean(0), 1e-12)
+    size = np.abs(inputs).std(0) + np.abs(inputs).mean(0)
+    scale = np.where(size > 0, size, 1)
     z, mass = inputs / scale, weights / weights.sum()
 
     def loss(coefficients: Floats) -> tuple[float, Floats]:

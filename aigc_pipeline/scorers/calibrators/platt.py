@@ -1,4 +1,7 @@
-"""Platt scaling (Platt 1999): slope and intercept. A relativistic loss leaves the zero undefined, so both are needed."""
+"""Platt scaling (Platt 1999): slope and intercept. A relativistic loss leaves the zero undefined, so both are needed.
+
+Plain maximum likelihood: the targets are 0 and 1, not the smoothed ones of the paper.
+"""
 
 from typing import ClassVar, Literal
 

@@ -1,5 +1,7 @@
 """The sum of signs: known answers, and the direction of every sign."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -75,6 +77,16 @@ def test_a_training_sample_is_its_own_neighbour_at_distance_zero(reference_and_e
     assert signs.train_distance.max() == 0
     assert signs.angle.max() == pytest.approx(0, abs=1e-4)
     assert signs.doubt is None
+
+
+def test_the_surer_the_referee_the_less_the_doubt(reference_and_encoder) -> None:
+    reference, encoder, cells = reference_and_encoder
+    logits = np.float32([[1, 5], [3, -2]])
+    sees = SimpleNamespace(
+        has_head=True, spec=SPEC, encode_with_logits=lambda some: (encoder.encode(some), logits[: len(some)])
+    )
+
+    assert read_signs(cells[:2], sees, reference).doubt == pytest.approx([-5, -3])
 
 
 def test_distances_are_those_of_sklearn(reference_and_encoder) -> None:

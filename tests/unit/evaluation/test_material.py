@@ -42,6 +42,14 @@ def test_fidelity_leaves_out_what_was_made_from_the_reals_it_compares_with(mater
     assert material.good.tolist() == [True, False, False, True, True]
 
 
+def test_unseen_reals_are_those_that_were_held_back_and_not_of_test(material):
+    features = {role: np.full((1, 2), place, np.float32) for place, role in enumerate(material.roles)}
+    unseen = Material(**{**vars(material), "judge_features": features}).unseen()
+
+    assert unseen.features[:, 0].tolist() == [1, 2]  # calibration and selection
+    assert len(unseen.labels) == 2
+
+
 def test_no_rows_are_no_mix(material):
     table = material.table.set_column(2, "parent_ids", pa.array([["s0"]] * 5))
     made_from_selection = Material(**{**vars(material), "table": table})

@@ -56,6 +56,7 @@ def material():
             "class_want": np.full(8, 2),
             "importance_weight": np.arange(8, dtype=np.float32),
             "accepted": [True] * 8,
+            "reject_reason": pa.nulls(8, pa.string()),
         }
     )
     candidates = LabelledCells(ids, np.arange(8) % 2, cells_from_numpy(np.zeros((8, 1), np.float32)))
@@ -88,19 +89,32 @@ class Recorded:
 
 @pytest.fixture
 def ask(material, monkeypatch):
-    """Ask with a selection that is large enough, or is not; returns the answer and all trainings."""
+    """Ask with a selection that is large enough, or is not, or for CAS with 0; returns the answer and all trainings."""
 
     def asked(min_selection: int):
         recorded = Recorded()
         monkeypatch.setattr(Question, "_trials", lambda *_: recorded)
         options = Options(doses=[0.25, 0.5], loss_weights=[0.5], default_dose=0.25, default_weight=0.5, num_seeds=2)
         settings = Settings(
-            options, min_selection=min_selection, num_seeds=3, num_cas_seeds=1, total_samples=None, batch_size=8,
+            options, min_selection=min_selection, num_seeds=3, num_cas_seeds=2, total_samples=None, batch_size=8,
             network="small", learning_shares=(0.5, 0.75),
         )  # fmt: skip
-        return Question(material, settings).ask(1), recorded.seen
+        question = Question(material, settings)
+        return (question.ask(1) if min_selection else question.train_on_synthetic()), recorded.seen
 
     return asked
+
+
+def test_training_on_synthetic_and_on_real_samples_sees_as_many_of_each_class(ask):
+    """Neither varied rows beside generated ones nor real samples but the train role's."""
+    accuracy, seen = ask(min_selection=0)
+
+    assert {key for key in accuracy if key.startswith("cas/")} == {"cas/synthetic", "cas/real"}
+    assert [trial.purpose for trial, _, _ in seen] == ["cas-0", "cas-1"] * 2
+    assert all(trial.target.ids[0] == "test-0" and trial.pool is None for trial, _, _ in seen)
+    assert all(np.bincount(trial.real.labels[trial.rows]).tolist() == [2, 2] for trial, _, _ in seen)
+    assert [real for _, real, _ in seen[:2]] == [{f"candidate-{i}" for i in range(4)}] * 2
+    assert all(each.startswith("train") for _, real, _ in seen[2:] for each in real)
 
 
 def test_what_is_chosen_on_selection_saw_neither_selection_nor_test_nor_rows_made_from_them(ask):

@@ -96,6 +96,12 @@ def test_the_quota_keeps_the_first_of_each_class():
     assert ClassQuota().judge(table).tolist() == [True, True, True, False, False]
 
 
+def test_generated_and_varied_rows_of_a_class_have_a_quota_each():
+    table = make_scored(5, origin=["generated", "generated", "classic", "classic", "generated"], class_want=[1] * 5)
+
+    assert ClassQuota().judge(table).tolist() == [True, False, True, False, False]
+
+
 def test_every_row_ends_with_one_reason_and_the_counts_add_up():
     generator = np.random.default_rng(0)
     table = make_scored(

@@ -104,6 +104,19 @@ def test_the_ends_of_long_chains_follow_the_real_distribution(fakes):
     assert abs(x[short].mean()) < abs(x.mean())
 
 
+@pytest.mark.parametrize(("coin", "kept"), [(0.49, [False, True]), (0.51, [True, False])])
+def test_a_chain_moves_with_the_ratio_of_the_density_ratios(coin, kept):
+    table = scored(np.log([1.0, 0.5]), np.array([0.0, coin]))
+
+    assert MetropolisHastings(chain_length=2).judge(table).tolist() == kept
+
+
+def test_chains_hold_candidates_of_one_class():
+    table = scored(np.array([0.0, 9.0, 1.0, 9.0]), np.zeros(4), np.array([0, 1, 0, 1]))
+
+    assert MetropolisHastings(chain_length=2).judge(table).tolist() == [False, False, True, True]
+
+
 def test_the_top_share_is_taken_from_every_class():
     generator = np.random.default_rng(0)
     labels = np.repeat([0, 1], [90, 11])

@@ -41,6 +41,14 @@ def test_no_calibrator_changes_the_order_of_scores_or_makes_infinities(kind):
     assert (np.diff(logit) >= 0).all()
 
 
+@pytest.mark.parametrize("kind", sorted(CALIBRATORS))
+def test_scores_that_are_all_zero_give_no_steep_curve(kind):
+    scores, is_real = np.zeros(40), np.arange(40) < 20
+    parameters = CALIBRATORS[kind].fit(scores, is_real, np.ones(40))
+
+    assert np.abs(CALIBRATORS[kind].logit(np.linspace(-3, 3, 7), parameters)).max() < 5
+
+
 def test_isotonic_calibration_has_no_ties():
     parameters = CALIBRATORS["isotonic"].fit(*plant(CURVES["platt"], 300))
 
