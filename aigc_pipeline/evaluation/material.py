@@ -63,9 +63,10 @@ class Material:
             else _none_of(roles["train"])
         )
         encoder, judge = (open_encoder(context, splits, embeddings, name) for name in ("encoder", "judge"))
-        encoded = judge.encode(cells.cells) if len(cells) else np.zeros((0, features["train"].shape[1]), np.float32)
         table = read_table(context.files_of(filtered) / "filtered.arrow")
-        return cls(context, splits, roles, attributes, features, table, cells, encoded, encoder, judge)
+        return cls(
+            context, splits, roles, attributes, features, table, cells, judge.encode(cells.cells), encoder, judge
+        )
 
     @property
     def num_classes(self) -> int:

@@ -52,8 +52,9 @@ class FittedEncoder:
 
     @torch.no_grad()
     def encode(self, cells: pa.Array) -> FloatArray:
-        """Return features `[n, d]`."""
-        return np.concatenate([self._features(x).cpu().numpy() for x in self._batches(cells)])
+        """Return features `[n, d]`, of no cell as well."""
+        none = np.zeros((0, len(self.network.mean)), np.float32)
+        return np.concatenate([none, *(self._features(x).cpu().numpy() for x in self._batches(cells))])
 
     @torch.no_grad()
     def encode_with_logits(self, cells: pa.Array) -> tuple[FloatArray, FloatArray]:

@@ -66,7 +66,7 @@ class Fitting:
     def distances(self, calibration: LabelledCells, selection: LabelledCells) -> JudgeState:
         """Start a state: thresholds from hold-out and training distances, the referee's temperature."""
         modality, spec = modality_of(self.splits.spec), self.splits.spec
-        holdout = concatenate(calibration, selection) if len(selection) else calibration
+        holdout = concatenate(calibration, selection)
         train, reference = self.synthesizer.train, self.bench.reference
         distance, _ = nearest_over_views(view_blocks(holdout.cells, spec), reference.prepared_view)
         outlying = np.zeros(0, np.float32)

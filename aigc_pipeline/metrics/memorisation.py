@@ -62,10 +62,7 @@ def authenticity(sets: Mapping[str, NDArray[np.floating]], train: NDArray[np.flo
     for name, samples in sets.items():
         if len(samples):
             distance, matched = nearest(np.asarray(samples, np.float32), np.asarray(train, np.float32), 1)
-            flags = is_authentic(distance[:, 0], matched[:, 0], spacing)
-            low, high = wilson_interval(int(flags.sum()), len(flags))
-            share = Estimate(value=float(flags.mean()), ci_low=low, ci_high=high, n=len(flags))
-            estimates[f"authenticity/{name}"] = share
+            estimates[f"authenticity/{name}"] = share(is_authentic(distance[:, 0], matched[:, 0], spacing))
     return estimates
 
 
@@ -90,6 +87,12 @@ def is_authentic(
             own row is a known fault of other implementations.
     """
     return np.asarray(distance > spacing[matched], np.bool_)
+
+
+def share(flags: NDArray[np.bool_]) -> Estimate:
+    """Return a share with Wilson's 95 % interval."""
+    low, high = wilson_interval(int(flags.sum()), len(flags))
+    return Estimate(value=float(flags.mean()), ci_low=low, ci_high=high, n=len(flags))
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aigc_pipeline.metrics.memorisation import Copying, wilson_interval
+from aigc_pipeline.metrics.memorisation import Copying, share
 from aigc_pipeline.records import Estimate
 
 Flags = NDArray[np.bool_]
@@ -58,9 +58,3 @@ def screen(before: Flags, after: Flags, unseen: Flags, copying: Copying | None, 
         else None
     )
     return Screening(sentence is not None, None if copying is None else copying.z, estimates, sentence)
-
-
-def share(flags: Flags) -> Estimate:
-    """Return a share with Wilson's 95 % interval."""
-    low, high = wilson_interval(int(flags.sum()), len(flags))
-    return Estimate(value=float(flags.mean()), ci_low=low, ci_high=high, n=len(flags))

@@ -15,7 +15,6 @@ from aigc_pipeline.records import FilteredSet, Judge, ScoredSet, SynthesisPlan
 from aigc_pipeline.scorers.acceptance import acceptance_probability, solve_acceptance
 
 STAGE_VERSION = 4
-QUOTA = ClassQuota().kind
 _NOTED = 5  # classes that are short
 
 

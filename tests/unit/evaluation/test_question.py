@@ -34,7 +34,7 @@ def test_label_agreement_is_unknown_without_a_referee_and_0_where_it_never_agree
     assert described(opinions)["label_agreement"] == agreement
 
 
-ROLES = {"train": 12, "calibration": 4, "selection": 8, "test": 10}
+ROLES = {"train": 12, "calibration": 4, "selection": 12, "test": 10}
 
 
 @pytest.fixture
@@ -66,18 +66,17 @@ def material():
 
 
 class Recorded:
-    """Trainings that remember what they saw. Test items are recognised by synthetic rows alone, and by more real rows better."""
+    """Trainings that remember what they saw. With synthetic rows all items of test are recognised, otherwise three."""
 
-    def __init__(self):
-        self.seen = []
+    def __init__(self, is_hit):
+        self.seen, self.is_hit = [], is_hit
 
     def predict(self, trials):
         found = []
         for trial in trials:
             real = trial.real if trial.rows is None else trial.real.take(trial.rows)
             self.seen.append((trial, set(real.ids), set(trial.pool.rows.ids) if trial.pool else set()))
-            is_hit = np.arange(len(trial.target)) < (len(trial.target) if trial.arm.name.endswith("synthetic") else 3)
-            found.append(np.where(is_hit, trial.target.labels, 1 - trial.target.labels))
+            found.append(np.where(self.is_hit(trial), trial.target.labels, 1 - trial.target.labels))
         return found
 
     def of_arms(self, arms, real, target, purpose, num_seeds):
@@ -91,8 +90,11 @@ class Recorded:
 def ask(material, monkeypatch):
     """Ask with a selection that is large enough, or is not, or for CAS with 0; returns the answer and all trainings."""
 
-    def asked(min_selection: int):
-        recorded = Recorded()
+    def three_or_all(trial):
+        return np.arange(len(trial.target)) < (len(trial.target) if trial.arm.name.endswith("synthetic") else 3)
+
+    def asked(min_selection: int, is_hit=three_or_all):
+        recorded = Recorded(is_hit)
         monkeypatch.setattr(Question, "_trials", lambda *_: recorded)
         options = Options(doses=[0.25, 0.5], loss_weights=[0.5], default_dose=0.25, default_weight=0.5, num_seeds=2)
         settings = Settings(
@@ -105,15 +107,16 @@ def ask(material, monkeypatch):
     return asked
 
 
-def test_training_on_synthetic_and_on_real_samples_sees_as_many_of_each_class(ask):
-    """Neither varied rows beside generated ones nor real samples but the train role's."""
+def test_training_on_synthetic_and_on_real_samples_sees_as_many_of_each_class(ask, material):
+    """Neither varied rows beside generated ones nor real samples but the train role's, which has one dog here."""
+    material.roles["train"] = material.roles["train"].take(np.array([0, 2, 4, 1]))
     accuracy, seen = ask(min_selection=0)
 
     assert {key for key in accuracy if key.startswith("cas/")} == {"cas/synthetic", "cas/real"}
     assert [trial.purpose for trial, _, _ in seen] == ["cas-0", "cas-1"] * 2
     assert all(trial.target.ids[0] == "test-0" and trial.pool is None for trial, _, _ in seen)
-    assert all(np.bincount(trial.real.labels[trial.rows]).tolist() == [2, 2] for trial, _, _ in seen)
-    assert [real for _, real, _ in seen[:2]] == [{f"candidate-{i}" for i in range(4)}] * 2
+    assert all(np.bincount(trial.real.labels[trial.rows]).tolist() == [2, 1] for trial, _, _ in seen)
+    assert all(real < {f"candidate-{i}" for i in range(4)} for _, real, _ in seen[:2])
     assert all(each.startswith("train") for _, real, _ in seen[2:] for each in real)
 
 
@@ -122,7 +125,7 @@ def test_what_is_chosen_on_selection_saw_neither_selection_nor_test_nor_rows_mad
     choosing = [(trial, real | pool) for trial, real, pool in seen if trial.purpose == "select"]
 
     assert answer.choice.on_selection
-    assert {each for trial, _ in choosing for each in trial.target.ids} == {f"selection-{i}" for i in range(8)}
+    assert {each for trial, _ in choosing for each in trial.target.ids} == {f"selection-{i}" for i in range(12)}
     rows = {each for _, ids in choosing for each in ids}
     assert rows == {f"train-{i}" for i in range(12)} | {f"calibration-{i}" for i in range(4)} | {
         f"candidate-{i}" for i in (0, 1, 2, 3, 6, 7)
@@ -156,6 +159,17 @@ def test_the_treated_arm_and_its_control_train_as_often_as_the_baseline_with_wha
     assert all(each.partition("-")[0] in {"train", "calibration", "selection"} for each in treated[-1][1])
 
 
+def test_a_class_that_lost_recall_on_selection_has_no_row_in_the_treated_arm(ask):
+    def cats_alone(trial):
+        return (trial.target.labels == 0) | (trial.arm.name != "option")
+
+    answer, seen = ask(min_selection=8, is_hit=cats_alone)
+    treated = [pool for trial, _, pool in seen if trial.arm.name == answer.treated]
+
+    assert answer.choice.classes == ("cat",)
+    assert treated == [{"candidate-0", "candidate-2"}] * 3
+
+
 def test_points_of_the_learning_curve_share_their_seeds_with_the_arms_that_they_are_compared_with(ask):
     answer, seen = ask(min_selection=8)
     curve = [(trial, real) for trial, real, _ in seen if trial.rows is not None]
@@ -163,11 +177,12 @@ def test_points_of_the_learning_curve_share_their_seeds_with_the_arms_that_they_
     assert answer.worth
     assert {(trial.purpose, trial.arm.name) for trial, _ in curve} == {("uplift", answer.baseline)}
     assert {trial.number for trial, _ in curve} == {0, 1, 2}
-    assert sorted({len(real) for _, real in curve if len(real) < 24}) == [12, 18]
+    assert len({frozenset(real) for _, real in curve if len(real) == 14}) == 3  # each seed draws its own
+    assert sorted({len(real) for _, real in curve if len(real) < 28}) == [14, 22]
 
 
 def test_a_small_selection_chooses_nothing(ask):
-    answer, seen = ask(min_selection=9)
+    answer, seen = ask(min_selection=13)
 
     assert {trial.purpose for trial, _, _ in seen} == {"uplift"}
     assert not answer.doses

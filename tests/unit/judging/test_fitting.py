@@ -11,6 +11,7 @@ from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.seeding import seed_for
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.data.shards import cells_from_numpy, cells_to_numpy
+from aigc_pipeline.features import RandomNetwork
 from aigc_pipeline.gates import FilterPolicy, RejectionSampling
 from aigc_pipeline.generators import Synthesis
 from aigc_pipeline.generators.synthesis import Synthesizer
@@ -19,6 +20,7 @@ from aigc_pipeline.judging.settings import JudgeSettings
 from aigc_pipeline.modalities.vector import VectorSpec
 from aigc_pipeline.scorers import Bench, TrainReference
 from aigc_pipeline.scorers.critic import accept_probability, calibrated_logit, log_ratio
+from aigc_pipeline.training.loop import Hooks
 
 SPEC = VectorSpec(num_values=2, scale=1.0)
 CENTERS = np.array([[-2.0, 0.0], [2.0, 0.0], [0.0, 3.0]])
@@ -31,7 +33,7 @@ class Shifted:
 
     kind, origin, uses_parents, samples_side_by_side = "shifted", "generated", False, False
 
-    def sample(self, _networks, seeds, labels, *, spec, parents=None):
+    def sample(self, _networks, seeds, labels, *, parents=None, **_):
         noise = np.stack([np.random.default_rng(seed).standard_normal(2) for seed in seeds])
         center = CENTERS[labels] if parents is None else parents.numpy()
         return Synthesis(torch.tensor(center + SHIFT[labels] + noise, dtype=torch.float32))
@@ -62,7 +64,11 @@ def real(counts: tuple[int, int, int], name: str) -> LabelledCells:
     return LabelledCells([f"{name}-{i}" for i in range(len(labels))], labels, cells_from_numpy(points))
 
 
-TRAIN, CALIBRATION, SELECTION = real((60, 60, 10), "train"), real((60, 60, 5), "calibration"), real((40, 40, 5), "select")
+TRAIN, CALIBRATION, SELECTION = (
+    real((60, 60, 10), "train"),
+    real((60, 60, 5), "calibration"),
+    real((40, 40, 5), "select"),
+)
 
 
 def fitting(store, family=None, *, varied=(), **settings) -> Fitting:
@@ -87,8 +93,9 @@ def fitted(store):
 def test_thresholds_are_low_quantiles_of_hold_out_and_training_distances(store):
     steps = fitting(store, copy_quantile=0.25)
     state = steps.distances(CALIBRATION, SELECTION)
-    train, held = cells_to_numpy(TRAIN.cells, (2,)), np.concatenate(
-        [cells_to_numpy(each.cells, (2,)) for each in (CALIBRATION, SELECTION)]
+    train, held = (
+        cells_to_numpy(TRAIN.cells, (2,)),
+        np.concatenate([cells_to_numpy(each.cells, (2,)) for each in (CALIBRATION, SELECTION)]),
     )
     distance = np.sqrt(np.square(held[:, None] - train[None]).mean(2)).min(1)
 
@@ -99,6 +106,23 @@ def test_thresholds_are_low_quantiles_of_hold_out_and_training_distances(store):
     assert (np.diff(state.holdout_outlyingness) >= 0).all()
 
 
+def test_without_a_calibration_sample_the_critic_is_cross_fitted_and_the_budget_is_frozen_unmeasured(store):
+    steps, none = fitting(store), CALIBRATION.take(np.zeros(0, np.int64))
+    encoder = RandomNetwork(num_features=2).fit(
+        TRAIN, TRAIN, spec=SPEC, num_classes=3, seed=0, device=CPU, hooks=Hooks()
+    )
+    steps = replace(steps, bench=replace(steps.bench, encoder=encoder))
+    mode, reals = steps.reals(none)
+    state = steps.critic(steps.distances(none, none), reals, none, use_d_logit=False)
+    state, pilot = steps.normalize(replace(state, filters_by_probability=True))
+    gate = RejectionSampling()
+    state, trade = steps.budget(state, pilot, FilterPolicy(gates=(gate,)), gate, none)
+
+    assert mode == "crossfit"
+    assert (trade.points, trade.keep_share) == ((), 0.5)
+    assert accept_probability(pilot.batch, state).mean() == pytest.approx(0.5, abs=1e-6)
+
+
 def test_a_copy_threshold_never_falls_under_its_floor(store):
     """Hold-out samples that are copies themselves would otherwise switch the gate off."""
     state = fitting(store).distances(TRAIN, TRAIN)
@@ -107,7 +131,9 @@ def test_a_copy_threshold_never_falls_under_its_floor(store):
     assert state.holdout_distances.max() == pytest.approx(0, abs=1e-6)
 
 
-def test_large_generated_classes_are_judged_where_samples_are_made_from_real_ones_and_all_generated_ones_elsewhere(store):
+def test_large_generated_classes_are_judged_where_samples_are_made_from_real_ones_and_all_generated_ones_elsewhere(
+    store,
+):
     assert fitting(store).judged_labels.tolist() == [0, 1, 2]
     assert fitting(store, varied=[1]).judged_labels.tolist() == [0, 2]
     assert fitting(store, FromParents()).judged_labels.tolist() == [0, 1]  # 10 training samples are too few
@@ -201,7 +227,9 @@ def test_the_budget_refers_to_candidates_that_may_be_kept_at_all(fitted):
         assert probability[mine].mean() == pytest.approx(attainable, abs=1e-6)
 
 
-def test_fakes_that_the_critic_sees_are_made_from_the_reals_beside_them_and_those_of_the_pilot_from_training_samples(store):
+def test_fakes_that_the_critic_sees_are_made_from_the_reals_beside_them_and_those_of_the_pilot_from_training_samples(
+    store,
+):
     """From training samples the critic would learn to tell what the encoder knows."""
     steps = fitting(store, FromParents())
     beside, pilot = steps.pilots.as_many_as(CALIBRATION, "fit"), steps.pilots.fresh("pilot")

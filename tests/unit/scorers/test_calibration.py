@@ -52,7 +52,18 @@ def test_more_fakes_than_reals_shift_neither_z_nor_excess_ece():
     per_fake = np.full(int(keep.sum()), 4.0)
 
     assert abs(z_statistic(p_half[keep], is_real[keep], per_fake)) < 3
-    assert excess_calibration_error(p_half[keep], is_real[keep], per_fake, seed=0) < 0.005
+    assert excess_calibration_error(p_half[keep], is_real[keep], per_fake, seed=0) == pytest.approx(0, abs=0.005)
+
+
+def test_z_of_true_probabilities_is_standard_normal_also_where_fakes_weigh_more():
+    generator, found = np.random.default_rng(2), []
+    for _ in range(1_500):
+        p = generator.uniform(0.05, 0.95, 300)
+        is_real = generator.random(300) < 4 * p / (4 * p + 1 - p)  # a fake in four
+        found.append(z_statistic(p, is_real, np.full(300, 4.0)))
+
+    assert np.mean(found) == pytest.approx(0, abs=0.1)
+    assert np.std(found) == pytest.approx(1, abs=0.07)
 
 
 def test_an_overconfident_score_fails_the_checks(planted):

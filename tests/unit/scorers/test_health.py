@@ -37,3 +37,12 @@ def test_true_log_odds_of_two_gaussians_are_healthy_and_doubled_ones_are_not():
 
     assert measure(truth, labels, is_real, LIMITS, seed=0).complaints == ()
     assert measure(3 * truth + 1, labels, is_real, LIMITS, seed=0).complaints != ()
+
+
+def test_a_critic_that_cannot_tell_is_healthy_but_not_informative():
+    labels, is_real = np.zeros(900, np.int64), np.arange(900) < 300
+    x = np.random.default_rng(0).normal(is_real, 1)
+
+    blind = measure(np.zeros(900), labels, is_real, LIMITS, seed=0)
+    assert (blind.complaints, blind.is_informative) == ((), False)
+    assert measure(x - 0.5, labels, is_real, LIMITS, seed=0).is_informative

@@ -140,6 +140,14 @@ def test_the_critic_says_nothing_about_varied_rows_and_classes_that_it_saw_no_re
         assert np.isnan(columns[name]).tolist() == [False, True, False, False, True, True], name
 
 
+def test_ratios_are_normalized_per_class_and_then_cut_at_e_to_the_eighth():
+    features = np.array([[1.0, 0, 0], [1.0, 0, 0], [99.0, 0, 0], [-99.0, 0, 0]])
+    batch, state = make_batch(features, labels=[0, 1, 0, 0]), make_state(log_mean_ratio=np.array([0.0, 0.4]))
+
+    found = Critic().score(batch, state, make_reference(features))["log_density_ratio"]
+    assert found == pytest.approx([1.0, 0.6, 8.0, -8.0])
+
+
 def test_nothing_below_the_smallest_probability_is_ever_accepted(train):
     columns = Critic().score(make_batch(train), make_state(min_p_real=0.6), make_reference(train))
     accept, p_real = columns["accept_probability"], columns["p_real"]
