@@ -90,6 +90,12 @@ def test_without_a_trusted_critic_probability_filters_nothing(gate):
     assert gate.judge(table).all()
 
 
+def test_a_coin_must_lie_below_the_probability():
+    table = make_scored(3, accept_probability=[0.0, 0.5, 0.5], accept_coin=[0.0, 0.5, 0.49])
+
+    assert RejectionSampling().judge(table).tolist() == [False, False, True]
+
+
 def test_the_quota_keeps_the_first_of_each_class():
     table = make_scored(5, label=[0, 1, 0, 1, 0], class_want=[2, 1, 2, 1, 2])
 

@@ -49,6 +49,14 @@ def test_scores_that_are_all_zero_give_no_steep_curve(kind):
     assert np.abs(CALIBRATORS[kind].logit(np.linspace(-3, 3, 7), parameters)).max() < 5
 
 
+def test_isotonic_ends_are_no_surer_than_the_number_of_samples_allows():
+    scores, is_real = np.arange(100.0), np.arange(100) >= 50
+    parameters = CALIBRATORS["isotonic"].fit(scores, is_real, np.ones(100))
+    ends = CALIBRATORS["isotonic"].logit(np.array([0.0, 99.0]), parameters)
+
+    assert expit(ends) == pytest.approx([1 / 102, 101 / 102], rel=0.05)
+
+
 def test_isotonic_calibration_has_no_ties():
     parameters = CALIBRATORS["isotonic"].fit(*plant(CURVES["platt"], 300))
 
@@ -82,7 +90,8 @@ def test_a_large_class_keeps_its_own_curve_and_a_small_one_is_shrunk_towards_all
     logit = calibrated(Platt(), points, np.array([0, 1, 2]), *fitted)
 
     assert fitted[2][0] > 0.98
-    assert 0.1 < fitted[2][1] < 0.4
+    num_reals = int(is_real[labels == 1].sum())
+    assert fitted[2][1] == pytest.approx(num_reals / (num_reals + 100))
     assert fitted[2][2] == 0
     assert logit[0] == pytest.approx(1.5, abs=0.1)
     assert logit[1] < logit[2] - 0.2  # some of its own curve, not all

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from aigc_pipeline.scorers.base import percentile
 from aigc_pipeline.scorers.calibrators import Platt
@@ -76,6 +77,23 @@ def test_weights_give_every_class_equal_mass_on_both_sides():
         assert weights[is_real & (labels == label)].sum() == pytest.approx(weights[~is_real & (labels == label)].sum())
 
 
+def test_the_critic_is_the_mean_of_models_that_each_never_saw_the_rows_they_score():
+    real, fake = draw(60, 0)
+    features, is_real = np.concatenate([real, fake]), np.arange(120) < 60
+    labels = np.zeros(120, np.int64)
+    weights = class_balanced_weights(labels, is_real)
+    critic, folds = fit_critic(features, is_real, weights, labels, seed=0), even_folds(labels + is_real, seed=0)
+    models = []
+    for fold in range(5):
+        seen = folds != fold
+        model = LogisticRegression(C=0.1).fit(features[seen], is_real[seen], sample_weight=weights[seen])
+        assert critic.out_of_fold[~seen] == pytest.approx(model.decision_function(features[~seen]))
+        models.append(model)
+
+    assert critic.weights == pytest.approx(np.mean([model.coef_[0] for model in models], axis=0))
+    assert critic.bias == pytest.approx(np.mean([model.intercept_[0] for model in models]))
+
+
 def test_folds_spread_every_stratum_and_the_whole_evenly():
     strata = np.random.default_rng(0).integers(0, 7, 203)
     folds = even_folds(strata, seed=3)
@@ -114,3 +132,7 @@ def test_percentile_is_a_conformal_p_value():
 
     assert values.min() >= 1 / 200
     assert np.mean(values <= 0.1) == pytest.approx(0.1, abs=0.05)
+
+
+def test_a_tie_with_a_hold_out_real_counts_as_looking_no_less_real():
+    assert percentile(np.array([0.5, 1.0, 2.0, 9.0]), np.array([1.0, 2.0, 2.0, 3.0])).tolist() == [0.2, 0.4, 0.8, 1.0]
