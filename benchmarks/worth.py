@@ -22,7 +22,7 @@ from aigc_pipeline.core.samples import SampleSpec
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.data.shards import cells_from_numpy
 from aigc_pipeline.metrics.downstream import Arm, Budget, fit_downstream, predict
-from aigc_pipeline.metrics.worth import thinned_rows, worth_in_real_samples
+from aigc_pipeline.metrics.worth import shares_left, thinned_rows, worth_in_real_samples
 from aigc_pipeline.modalities import ImageSpec, VectorSpec, modality_of
 from aigc_pipeline.records import Estimate, Worth
 
@@ -110,7 +110,8 @@ def ask(case: Case, repeat: int) -> dict[str, Worth]:
     def at(share: float) -> NDArray[np.bool_]:
         return correct(lambda seed: real.take(thinned_rows(real.labels, share, 100 * repeat + seed, thinned)))
 
-    curve, repeated = {share: at(share) for share in SHARES}, correct(lambda _: real, control)
+    shares = shares_left(real.labels, SHARES, thinned) | {1.0: 1.0}
+    curve, repeated = {left: at(share) for left, share in shares.items()}, correct(lambda _: real, control)
     names = [str(k) for k in range(len(case.counts))]
     answers = {}
     for name, added in (("held back", held_back), ("copies", copies)):

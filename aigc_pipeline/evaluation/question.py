@@ -32,7 +32,7 @@ from aigc_pipeline.metrics.uplift import (
     uplift_estimate,
 )
 from aigc_pipeline.metrics.verdict import decide
-from aigc_pipeline.metrics.worth import measurable_classes, thinned_rows, worth_in_real_samples
+from aigc_pipeline.metrics.worth import measurable_classes, shares_left, thinned_rows, worth_in_real_samples
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.records import Choice, DosePoint, Estimate, GroupOutcome, Verdict, Worth
 from aigc_pipeline.training.devices import device_of
@@ -188,29 +188,32 @@ class Question:
         if not shares:
             return ()
         if uplift_estimate(without, treated, test.labels).value <= 0:
-            sentence = "Nothing measurable: accuracy did not rise with the synthetic samples."
-            return (Worth(class_name=None, real_samples=None, sentence=sentence, curve=()),)
-        risen = measurable_classes(without, treated, test.labels)
-        trials = self._trials("learning curve", num_seeds * len(shares) * (1 + len(risen)), real)
+            return _no_worth("Nothing measurable: accuracy did not rise with the synthetic samples.")
+        whole = shares_left(real.labels, shares)
+        if not whole:
+            return _no_worth("Not measured: the classes are too small to train on parts of them.")
+        risen = {k: shares_left(real.labels, shares, [k]) for k in measurable_classes(without, treated, test.labels)}
+        number = num_seeds * sum(len(left) for left in (whole, *risen.values()))
+        trials = self._trials("learning curve", number, real)
 
-        def curve(classes: Sequence[int] | None) -> dict[float, NDArray[np.bool_]]:
+        def curve(left: Mapping[float, float], classes: Sequence[int] | None) -> dict[float, NDArray[np.bool_]]:
             points = [
                 Trial(baseline, real, None, test, "uplift", s, thinned_rows(real.labels, share, s, classes))
-                for share in shares
+                for share in left.values()
                 for s in range(num_seeds)
             ]
             predicted = iter(trials.predict(points))
-            hits = {share: np.stack([next(predicted) for _ in range(num_seeds)]) == test.labels for share in shares}
+            hits = {share: np.stack([next(predicted) for _ in range(num_seeds)]) == test.labels for share in left}
             return {1.0: without} | hits
 
         return worth_in_real_samples(
-            curve(None),
+            curve(whole, None),
             treated,
             test.labels,
             real.class_counts(material.num_classes),
             material.splits.classes,
             seed=material.context.seed_for("worth"),
-            class_curves={label: curve([label]) for label in risen},
+            class_curves={label: curve(left, [label]) for label, left in risen.items() if left},
             control=correct[f"{baseline.name}_and_copies"],
         )
 
@@ -277,6 +280,10 @@ class Question:
         if kind == "linear_probe":
             return lambda: material.judge_encoder.linear_probe(material.num_classes)
         return scratch_network(kind, material.splits.spec, material.num_classes, device_of(material.context.runtime))
+
+
+def _no_worth(sentence: str) -> tuple[Worth, ...]:
+    return (Worth(class_name=None, real_samples=None, sentence=sentence, curve=()),)
 
 
 def samples_per_training(settings: Settings, num_real: int) -> int:

@@ -48,6 +48,21 @@ def thinned_rows(
     return np.sort(np.concatenate(rows)).astype(np.int64)
 
 
+def shares_left(
+    labels: NDArray[np.int64], shares: Sequence[float], classes: Sequence[int] | None = None
+) -> dict[float, float]:
+    """Return the points of a curve: what is left of the real samples (of `classes`, all by default) to the share asked for.
+
+    Half of three samples is two: rounding up leaves more of small classes, and a curve over the shares asked for would be too
+    flat. Points that leave everything, or as much as another does, are left out; empty where fewer than two remain.
+    """
+    thinned = labels if classes is None else labels[np.isin(labels, classes)]
+    counts = np.unique(thinned, return_counts=True)[1]
+    left = {float(np.ceil(share * counts).sum() / counts.sum()): share for share in shares}
+    left.pop(1.0, None)
+    return left if len(left) > 1 else {}
+
+
 def measurable_classes(baseline: Correct, treated: Correct, labels: NDArray[np.int64]) -> tuple[int, ...]:
     """Return the classes, at most 3, whose recall rises most and beyond chance: those that need a curve of their own.
 
@@ -75,8 +90,8 @@ def worth_in_real_samples(
     this one: on points with 16 samples in the rare class, doubling it looked worth more than twice as much.
 
     Args:
-        curve: share of the real samples, of every class alike, to correct or not, `[seeds, items]`; 1 is among them. Each
-            seed draws its own subsets, and a larger one contains the smaller.
+        curve: share of the real samples that is left, of every class about alike, to correct or not, `[seeds, items]`; 1 is
+            among them. Each seed draws its own subsets, and a larger one contains the smaller.
         treated: correct or not with all real samples and the synthetic ones; row s shares its seed with row s of `curve`.
         labels: class of each test item, `[items]`.
         counts: real samples per class that share 1 stands for, `[classes]`.

@@ -37,7 +37,7 @@ from aigc_pipeline.records import (
 )
 from aigc_pipeline.scorers import JudgeState
 
-STAGE_VERSION = 9
+STAGE_VERSION = 10
 Dose = Annotated[float, Field(gt=0, lt=1)]
 LossWeight = Annotated[float, Field(gt=0, le=1)]
 

@@ -188,3 +188,14 @@ def test_a_small_selection_chooses_nothing(ask):
     assert not answer.doses
     assert (answer.baseline, answer.choice.mix) == ("real_and_classic", "generated")
     assert (answer.choice.dose, answer.choice.loss_weight, answer.choice.on_selection) == (0.25, 0.5, False)
+
+
+def test_classes_too_small_to_be_thinned_have_no_learning_curve(ask, material):
+    for role, rows in (("train", [0, 1]), ("calibration", []), ("selection", [])):
+        material.roles[role] = material.roles[role].take(np.array(rows, np.int64))
+    answer, seen = ask(min_selection=9)
+
+    assert not any(trial.rows is not None for trial, _, _ in seen)
+    assert [each.sentence for each in answer.worth] == [
+        "Not measured: the classes are too small to train on parts of them."
+    ]

@@ -10,6 +10,7 @@ from aigc_pipeline.metrics.worth import (
     _draw_deviation,
     _Question,
     measurable_classes,
+    shares_left,
     thinned_rows,
     worth_in_real_samples,
 )
@@ -167,6 +168,26 @@ def test_smaller_shares_are_inside_larger_ones_and_other_classes_stay_whole():
     assert set(range(20)) < quarter
     assert (len(quarter), len(half)) == (23, 25)
     assert len(thinned_rows(labels, 1.0, 3)) == 30
+
+
+def test_a_share_of_a_small_class_is_what_rounding_up_leaves_of_it():
+    labels = np.repeat([0, 1, 2], [3, 8, 1])
+
+    assert shares_left(labels, (0.5, 0.75), [1]) == {0.5: 0.5, 0.75: 0.75}
+    assert shares_left(labels, (0.25, 0.5, 0.75), [0]) == {1 / 3: 0.25, 2 / 3: 0.5}
+    assert shares_left(labels, (0.5, 0.75), [0]) == {}  # two of three, and all
+    assert shares_left(labels, (0.5, 0.75), [2]) == {}
+    for left, share in shares_left(labels, (0.5, 0.75)).items():
+        assert left == len(thinned_rows(labels, share, 0)) / 12
+
+
+def test_a_small_class_is_not_worth_more_for_being_rounded_up():
+    """Error falls with the root of the number of samples; half as many more are worth just that."""
+    counts = np.array([3, 4, 5])  # what 0.5 and 0.75 leave of five
+    left = np.array([*shares_left(np.zeros(5, np.int64), (0.5, 0.75)), 1.0])
+    gain = 0.6 * (5**-0.5 - 7.5**-0.5)
+
+    assert growth_factor(0.9 - 0.6 * counts[None] ** -0.5, np.array([gain]), left, 0.5) == pytest.approx([1.5])
 
 
 def test_a_curve_without_all_real_samples_is_refused():
