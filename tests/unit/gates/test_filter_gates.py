@@ -53,6 +53,12 @@ def test_a_large_class_needs_the_referees_first_choice_and_a_small_one_only_a_ch
     assert LabelAgreement().judge(table).tolist() == [True, False, True, False]
 
 
+def test_a_class_is_large_from_the_named_number_on():
+    table = make_scored(2, label_predicted=[1.0, 1.0], label_probability=[0.4, 0.4], class_have=[24, 25])
+
+    assert LabelAgreement(min_class_size=25).judge(table).tolist() == [True, False]
+
+
 def test_what_is_made_from_a_sample_of_a_small_class_has_its_label_whatever_the_referee_says():
     table = make_scored(
         2, label_predicted=[1.0, 1.0], label_probability=[0.01, 0.01], class_have=[5, 100], parent_ids=[["a"]] * 2
@@ -170,6 +176,14 @@ def test_of_a_leak_the_copy_in_the_stricter_split_stays():
     table = make_listed(sha256=["a", "a", "b"], given_role=pa.array([None, "test", None], pa.string()))
 
     assert Leakage().judge(table).tolist() == [False, True, True]
+
+
+def test_of_given_splits_test_is_stricter_than_selection_and_selection_than_training():
+    table = make_listed(
+        sha256=["a", "a", "b", "b"], given_role=pa.array(["selection", "test", None, "selection"], pa.string())
+    )
+
+    assert Leakage().judge(table).tolist() == [False, True, False, True]
 
 
 def test_a_budget_for_a_class_that_there_is_not_is_refused():

@@ -12,7 +12,7 @@ from aigc_pipeline.core.seeding import seed_for
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.data.shards import cells_from_numpy, cells_to_numpy
 from aigc_pipeline.features import RandomNetwork
-from aigc_pipeline.gates import FilterPolicy, RejectionSampling
+from aigc_pipeline.gates import FilterPolicy, InDistribution, MinPReal, RejectionSampling
 from aigc_pipeline.generators import Synthesis
 from aigc_pipeline.generators.synthesis import Synthesizer
 from aigc_pipeline.judging.fitting import Fitting
@@ -209,6 +209,20 @@ def test_each_class_keeps_its_budget_of_the_pilot_that_passed_the_gates_before(f
     assert kept == pytest.approx([0.4, 0.7, 0.4], abs=1e-6)
     assert (trade.keep_share, trade.relaxed_from) == (0.4, None)
     assert state.acceptance_rule == rule
+
+
+def test_the_budget_is_that_of_the_survivors_of_the_gates_before_and_not_of_those_behind(fitted):
+    steps, state = fitted
+    gate = RejectionSampling(keep_share=0.4, relaxes=False)
+    before, behind = InDistribution(min_p=0.3), MinPReal(threshold=0.5)
+    state, pilot = steps.normalize(replace(state, filters_by_probability=True, class_have=np.full(3, 100)))
+    passed = steps.pilots.passes(state, pilot, (before,))
+    state, _ = steps.budget(state, pilot, FilterPolicy(gates=(before, gate, behind)), gate, CALIBRATION)
+    probability = accept_probability(pilot.batch, state)
+
+    assert 0.5 < passed.mean() < 0.9
+    for label in range(3):
+        assert probability[passed & (pilot.batch.labels == label)].mean() == pytest.approx(0.4, abs=1e-6)
 
 
 def test_the_budget_refers_to_candidates_that_may_be_kept_at_all(fitted):

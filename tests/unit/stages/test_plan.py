@@ -37,6 +37,10 @@ def test_equalize_asks_for_no_more_than_a_multiple_of_what_a_class_has():
         Equalize(at_least=3, at_most=2)
 
 
+def test_the_least_share_is_rounded_up():
+    assert Equalize(at_least=0.25).want({"a": 10, "b": 1}) == {"a": 3, "b": 9}
+
+
 def test_multiply_rounds_up():
     assert Multiply(factor=0.5).want({"a": 3}) == {"a": 2}
 
