@@ -18,6 +18,7 @@ from aigc_pipeline.core.store import Store
 from aigc_pipeline.core.tables import CANDIDATES, LEDGER, METADATA
 from aigc_pipeline.data.shards import read_table
 from aigc_pipeline.metrics import uplift
+from aigc_pipeline.metrics.command import synthetic_weight
 from aigc_pipeline.metrics.worth import MAX_CLASS_CURVES
 from aigc_pipeline.pipeline import plan_pipeline
 from aigc_pipeline.publishing.trend import history_of
@@ -106,6 +107,17 @@ def test_synthetic_rows_are_train_rows_and_never_recommended_without_a_verdict_t
     assert set(synthetic["split"]) == {"train"}
     assert set(synthetic["recommended"]) <= {outcome == "helps"} | {False}
     assert set(frame[frame["origin"] == "real"]["recommended"]) == {True}
+
+
+def test_published_weights_are_relative_to_the_real_rows_to_train_on(vector_workspace):
+    version = vector_workspace / "versions" / "v0001"
+    rows = read_manifest(version, recommended_only=False)
+    verdict = json.loads((version / "metrics.json").read_text())["EvalReport"]["verdict"]
+    num_real = int(((rows["origin"] == "real") & (rows["split"] == "train")).sum())
+    synthetic = rows[rows["origin"] != "real"]
+    weight = synthetic_weight(num_real, len(synthetic), dose=verdict["dose"], loss_weight=verdict["loss_weight"])
+
+    assert synthetic["weight"].to_numpy() == pytest.approx(weight, rel=1e-5)
 
 
 def test_seeds_are_distinct_and_probabilities_are_probabilities(vector_workspace):

@@ -15,7 +15,7 @@ from aigc_pipeline.publishing.manifest import empty_metadata
 from aigc_pipeline.publishing.report import ReportContent, render_report, write_report
 from aigc_pipeline.publishing.report.gallery import MAX_CLASSES, build_gallery, spread
 from aigc_pipeline.publishing.report.summary import cost_words, groups_words, unfiltered_words, warnings_of
-from aigc_pipeline.publishing.report.tables import class_rows
+from aigc_pipeline.publishing.report.tables import GroupRow, class_rows
 from aigc_pipeline.publishing.report.wording import (
     arm_words,
     as_sentence,
@@ -26,7 +26,7 @@ from aigc_pipeline.publishing.report.wording import (
     reason_words,
     short_reason,
 )
-from aigc_pipeline.records import Arrivals
+from aigc_pipeline.records import Arrivals, GroupOutcome
 
 ContentFactory = Callable[..., ReportContent]
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -360,6 +360,16 @@ def test_samples_that_came_are_a_warning_only_where_they_are_unlike(
 
     assert ("<li>9 of 20 samples are unlike.</li>" in render_report(content)) == (warning is not None)
     assert ("9 of 20 samples are unlike." in card(content, empty_metadata())) == (warning is not None)
+
+
+def test_a_group_passes_as_often_as_its_candidates_do() -> None:
+    outcome = GroupOutcome(
+        attribute="class", group="cat", candidates=40, accepted=10, test_samples=5, recall_baseline=0.6,
+        recall_with_synthetic=None, warning=None,
+    )  # fmt: skip
+
+    assert GroupRow(outcome, is_grave=False).acceptance == 0.25
+    assert GroupRow(outcome.model_copy(update={"candidates": 0}), is_grave=False).acceptance is None
 
 
 def test_the_trade_of_the_filter_and_its_relaxation_are_said(make_content: ContentFactory) -> None:
