@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from aigc_pipeline import cli
 from aigc_pipeline.cli.explaining import explain, gate_answers
 from aigc_pipeline.core.errors import DataError, PublishError
-from aigc_pipeline.gates import ClassQuota, MinPReal, NotMemorised
+from aigc_pipeline.gates import ClassQuota, MinPReal, NotMemorised, TopShare
 from aigc_pipeline.publishing.explanation import VersionContent, find_sample
 
 
@@ -40,6 +40,20 @@ def test_a_set_gate_that_was_not_asked_answers_among_the_survivors_of_its_place(
 
     assert first_in_order == ("class_quota", "not asked", "pass")
     assert (last_in_order.verdict, last_in_order.would) == ("not asked", "refuse")
+
+
+def test_a_share_is_taken_of_all_that_the_gate_was_given() -> None:
+    """Of four, the better half passed: the second of them would not pass among those that passed alone."""
+    table = pa.table(
+        {
+            "label": [0] * 4,
+            "log_density_ratio": [4.0, 3.0, 2.0, 1.0],
+            "accept_probability": [1.0] * 4,
+            "reject_reason": [None, None, "top_share", "top_share"],
+        }
+    )
+
+    assert [gate_answers([TopShare()], table, row)[0].would for row in range(4)] == ["pass"] * 2 + ["refuse"] * 2
 
 
 def test_every_candidate_is_refused_where_the_record_says_so_and_asking_again_agrees(content: VersionContent) -> None:
