@@ -53,7 +53,7 @@ class Forbidden:
     ) -> "Forbidden":
         """Take `exclude` as `nearest` does."""
         rows = np.zeros((num_samples, 0), np.int64) if exclude is None else np.array(exclude)
-        return cls(torch.from_numpy(rows.reshape(num_samples, -1)), first)
+        return cls(torch.from_numpy(rows if rows.ndim > 1 else rows[:, None]), first)
 
     def take(self, samples: Int[Tensor, " s"] | slice) -> "Forbidden":
         """Return what is forbidden to some samples."""

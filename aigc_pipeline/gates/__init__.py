@@ -41,7 +41,8 @@ _FILTERING: tuple[type[FilterGate], ...] = (
     *(LabelAgreement, InDistribution, NotMemorised, Distinct, RejectionSampling, MetropolisHastings, TopShare),
     *(MinPReal, ClassQuota),
 )  # mypy proves that each meets the Protocol
-BY_PROBABILITY = ("rejection_sampling", "metropolis_hastings", "top_share", "min_p_real")
+_SAMPLERS = ("rejection_sampling", "metropolis_hastings", "top_share")
+BY_PROBABILITY = (*_SAMPLERS, "min_p_real")
 """Gates that rest on the critic."""
 
 
@@ -64,8 +65,8 @@ class FilterPolicy(Settings):
         Distinct(),
         RejectionSampling(),
     )
-    """In order. `rejection_sampling` keeps a budget per class; `metropolis_hastings`, `top_share` and `min_p_real` are
-    other ways to use the critic."""
+    """In order. `rejection_sampling` keeps a budget per class; `metropolis_hastings` or `top_share` stand in its place;
+    `min_p_real` is a floor, with or without one of them."""
     importance: ImportanceWeights | None = None
     """Weight accepted samples by their density ratio instead of rejecting by it."""
 
@@ -81,10 +82,12 @@ class FilterPolicy(Settings):
         return self
 
     @model_validator(mode="after")
-    def _one_budget(self) -> Self:
-        number = sum(isinstance(gate, RejectionSampling) for gate in self.gates)
-        if number > 1:
-            msg = f"filter.gates lists rejection_sampling {number} times, and calibration freezes one budget. List it once."
+    def _one_sampler(self) -> Self:
+        samplers = [gate.kind for gate in self.gates if gate.kind in _SAMPLERS]
+        if len(samplers) > 1:
+            msg = (
+                f"filter.gates draws by the same ratio {len(samplers)} times: {', '.join(samplers)}. List one of them."
+            )
             raise ValueError(msg)
         return self
 

@@ -1,7 +1,7 @@
 """Who gains and who is left out: acceptance by the filter and recall on test, per class and per metadata attribute.
 
-A candidate has the attributes that its generator was told; else those of its nearest real training sample, a varied one
-those of its parent. Groups are looked at one by one: neither the interval nor the standard errors are corrected for their number.
+A candidate has the attributes of the real sample it is made from; else those that its generator was told; else those of
+its nearest real training sample. Groups are looked at one by one: neither the interval nor the standard errors are corrected for their number.
 """
 
 import json
@@ -60,10 +60,7 @@ def group_outcomes(
         _outcome(CLASS, name, filtered, candidates["label"].to_numpy() == k, tested, test_labels == k)
         for k, name in enumerate(class_names)
     ]
-    own = [
-        {**real_attributes.get(sample_id or "", {}), **told}
-        for sample_id, told in zip(_model_ids(candidates), _told(candidates), strict=True)
-    ]
+    own = _attributes_of(candidates, real_attributes)
     for attribute in sorted({name for each in (*own, *test_attributes) for name in each}):
         made = [each.get(attribute) for each in own]
         seen = [each.get(attribute) for each in test_attributes]
@@ -76,10 +73,13 @@ def group_outcomes(
     return tuple(outcomes)
 
 
-def _model_ids(candidates: pa.Table) -> list[str | None]:
-    """Return whose attributes a candidate takes: its first parent's, or its nearest training sample's."""
+def _attributes_of(candidates: pa.Table, real: Mapping[str, Attributes]) -> list[Attributes]:
+    """Return the attributes that each candidate counts for."""
     parents, nearest = candidates["parent_ids"].to_pylist(), candidates["nearest_train_id"].to_pylist()
-    return [ids[0] if ids else near for ids, near in zip(parents, nearest, strict=True)]
+    return [
+        real.get(ids[0], {}) if ids else {**real.get(near or "", {}), **told}
+        for ids, told, near in zip(parents, _told(candidates), nearest, strict=True)
+    ]
 
 
 def _told(candidates: pa.Table) -> list[Attributes]:

@@ -61,6 +61,12 @@ def test_many_ties_give_the_right_distances():
     assert np.allclose(distance, _brute(drawn[2_000:], drawn[:2_000], 9)[0], atol=1e-6)
 
 
+def test_no_query_has_no_neighbour():
+    distance, row = nearest(np.zeros((0, 3), np.float32), np.ones((5, 3), np.float32), 2)
+
+    assert distance.shape == row.shape == (0, 2)
+
+
 def test_several_excluded_rows_are_never_matched():
     drawn = np.random.default_rng(5).standard_normal((1_000, 8)).astype(np.float32)
     _, closest = _brute(drawn[:40], drawn, 4)

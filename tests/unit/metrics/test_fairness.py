@@ -142,3 +142,14 @@ def test_attributes_are_read_from_the_stored_json():
     stored = pa.table({"attributes": ['{"site": "north"}', None]})
 
     assert attributes_of(stored) == [{"site": "north"}, {}]
+
+
+def test_a_sample_made_from_a_real_one_counts_for_its_parents_group_whatever_its_generator_was_told():
+    candidates = make_candidates(
+        ["north"] * 50 + ["south"] * 50, [True] * 100, origins=["classic"] * 50 + ["generated"] * 50
+    )
+    told = pa.array(['{"site": "south"}'] * 50 + ['{"site": "north"}'] * 50)
+
+    found = outcomes(candidates.append_column("condition", told))
+
+    assert found["site", "north"].candidates == 100

@@ -4,7 +4,7 @@ import pytest
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.data.shards import write_table
-from aigc_pipeline.gates import FilterPolicy, ImportanceWeights, RejectionSampling
+from aigc_pipeline.gates import FilterPolicy, ImportanceWeights, RejectionSampling, TopShare
 from aigc_pipeline.records import ClassPlan, Judge, ScoredSet, SynthesisPlan
 from aigc_pipeline.stages.filter import FilterConfig, _tell, accepted_rows, filter_candidates, importance_weights
 
@@ -83,6 +83,8 @@ def test_refused_rows_and_rows_without_a_ratio_weigh_one():
 
 
 def test_the_same_ratio_never_counts_twice():
+    with pytest.raises(ValueError, match="2 times: rejection_sampling, top_share"):
+        FilterPolicy(gates=(RejectionSampling(), TopShare()))
     with pytest.raises(ValueError, match="count twice"):
         FilterPolicy(gates=(RejectionSampling(),), importance=ImportanceWeights())
 
