@@ -345,7 +345,7 @@ def test_a_starved_group_is_a_grave_warning_and_falling_recall_a_mild_one(make_c
 
     html = render_report(replace(content, evaluation=evaluation))
 
-    assert '<li class="grave">Group site south: starved: 20% accepted' in html
+    assert '<li class="grave">Group site south: starved: 20% pass' in html
     assert "<li>Group class cat: recall falls by 3.0 points.</li>" in html
     assert "the group of the real sample it is made from, else for that its generator was told, else" in html
 
