@@ -129,7 +129,7 @@ class _Filtered:
         low, high = wilson_interval(int(self.passed[mine].sum()), int(mine.sum()))
         if share >= _MIN_SHARE * expected or high >= expected:
             return None
-        return f"{STARVED}: {share:.0%} accepted (interval {low:.0%} to {high:.0%}) where {expected:.0%} is usual"
+        return f"{STARVED}: {share:.0%} pass (interval {low:.0%} to {high:.0%}) where {expected:.0%} is usual"
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def test_a_planted_starved_group_is_named_and_the_others_are_not():
     found = outcomes(candidates)
 
     assert (found["site", "south"].accepted, found["site", "south"].candidates) == (20, 100)
-    assert found["site", "south"].warning == "starved: 20% accepted (interval 13% to 29%) where 40% is usual"
+    assert found["site", "south"].warning == "starved: 20% pass (interval 13% to 29%) where 40% is usual"
     assert [key for key, each in found.items() if each.warning] == [("site", "south")]
 
 

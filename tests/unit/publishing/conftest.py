@@ -204,7 +204,7 @@ def _real(value: float, low: float, high: float | None) -> Estimate:
 
 def _groups() -> tuple[GroupOutcome, ...]:
     shared = {"test_samples": 40, "recall_baseline": 0.9, "recall_with_synthetic": 0.92}
-    starved = "starved: 20% accepted (interval 13% to 29%) where 40% is usual"
+    starved = "starved: 20% pass (interval 13% to 29%) where 40% is usual"
     return (
         GroupOutcome(attribute="class", group="cat", candidates=50, accepted=22, warning=None, **shared),
         GroupOutcome(attribute="site", group="south", candidates=50, accepted=10, warning=starved, **shared),
