@@ -83,7 +83,7 @@ def explain_sample(wanted: str, place: Path, *, as_json: bool, reporter: Console
 
 
 def explain(content: VersionContent, wanted: str) -> Explanation:
-    """Gather what a version says about the sample that `wanted` names: an id, a prefix of one, or a source path.
+    """Gather what a version says about the sample that `wanted` names: an id, a prefix of one, or a path.
 
     Raises:
         DataError: if `wanted` names no sample or several.

@@ -95,14 +95,15 @@ class Publication:
 
 
 def find_sample(ledger: pa.Table, wanted: str) -> Row:
-    """Return the ledger row that an id, a prefix of one or the path of a source file names.
+    """Return the ledger row that an id, a prefix of one, or the path of a source file or of a published picture names.
 
     Raises:
         DataError: if none or several do; names the nearest.
     """
     ids: list[str] = ledger["sample_id"].to_pylist()
     by_path = [row for row, uri in enumerate(ledger["source_uri"].to_pylist()) if uri == wanted]
-    rows = by_path or [row for row, sample_id in enumerate(ids) if sample_id == wanted]
+    picture_of = PurePath(wanted).stem  # a published picture is named after its sample
+    rows = by_path or [row for row, sample_id in enumerate(ids) if sample_id in {wanted, picture_of}]
     if not rows:
         if len(wanted) < MIN_PREFIX:
             msg = f"'{wanted}' is too short to name a sample. Give at least {MIN_PREFIX} characters of its id."

@@ -127,6 +127,12 @@ def test_a_real_file_is_found_by_its_path_and_tells_who_points_at_it(content: Ve
     }
 
 
+def test_a_published_picture_is_found_by_its_path(content: VersionContent) -> None:
+    found = find_sample(content.ledger, "workspace/versions/v0001/images/bb/bbbbbb00.png")
+
+    assert found["sample_id"] == "bbbbbb00"
+
+
 def test_a_quarantined_file_names_stage_reason_and_detail(content: VersionContent) -> None:
     assert explain(content, "ffffff00").outcome.endswith("quarantined by ingest, reason truncated (half a file)")
 
