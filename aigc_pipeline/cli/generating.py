@@ -124,6 +124,7 @@ def compress_generator(place: Path, out: Path, *, reporter: ConsoleReporter) -> 
             for row in rows
         ],
     )
+    print_lines(reporter.console, str(out))
 
 
 def _device() -> torch.device:

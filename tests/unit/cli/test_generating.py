@@ -34,6 +34,7 @@ def test_the_four_commands_work_on_a_checkpoint_alone(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "2 samples of r3gan" in said
     assert "(z [n, 64], labels [n]) to samples" in said
+    assert f"{out}/v\n" in said
     assert (tmp_path / "v" / "int8.safetensors").exists()
 
 
