@@ -213,7 +213,7 @@ def _of_filter(content: ReportContent) -> Iterator[Caution]:
         yield Caution(False, f"Not filtered by probability: {reason}.")
     if filtered.shortfall:
         missing = named([f"{name} ({n:,})" for name, n in filtered.shortfall.items()])
-        yield Caution(False, f"Fewer accepted than wanted, and never padded: {missing}.")
+        yield Caution(False, f"Fewer accepted than the plan's method was to make, and never padded: {missing}.")
 
 
 def _of_groups(content: ReportContent) -> Iterator[Caution]:

@@ -287,6 +287,15 @@ def test_numbers_read_as_people_write_them() -> None:
     assert read == ("\N{MINUS SIGN}3.1", "25\N{NO-BREAK SPACE}%", "\N{EN DASH}", "0.0612", "1,200")
 
 
+def test_a_class_is_short_of_what_its_method_was_to_make(make_content: ContentFactory) -> None:
+    content = make_content()
+    short = content.filtered.model_copy(update={"shortfall": {"cat": 2}})
+
+    said = [each.text for each in warnings_of(replace(content, filtered=short))]
+
+    assert "Fewer accepted than the plan's method was to make, and never padded: cat (2)." in said
+
+
 def test_a_rounded_zero_is_never_negative() -> None:
     """The verdict's sentence says `+0.0` there."""
     assert (points(-0.0003), points(-0.0007), fixed(-0.04)) == ("+0.0", "\N{MINUS SIGN}0.1", "0.0")
