@@ -184,7 +184,10 @@ def explain(
     context: typer.Context,
     sample: Annotated[
         str,
-        typer.Argument(metavar="SAMPLE", help="A sample id, its first 6 characters or more, or the path of a source file or a published picture."),
+        typer.Argument(
+            metavar="SAMPLE",
+            help="A sample id, its first 6 characters or more, or the path of a source file or a published picture.",
+        ),
     ],
     *,
     place: Place = DEFAULT_WORKSPACE,
