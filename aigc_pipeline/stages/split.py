@@ -71,8 +71,8 @@ class SplitConfig(Settings):
 def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: CleanDataset) -> DatasetSplits:
     """Assign roles and write one cell file per role.
 
-    The record's fingerprint is that of the roles' content in its order: a file that was refused, or got another name, trains
-    nothing anew and asks the test role no new question.
+    The record's fingerprint is that of the roles' content, in the order in which this workspace came to know it: a file that
+    was refused, or got another name, trains nothing anew and asks the test role no new question.
 
     Writes `<role>.arrow` (sample_id, uri, sha256, attributes, label, cell), `assignments.arrow` and `ledger.arrow`.
 
@@ -80,8 +80,8 @@ def split(context: Context, config: SplitConfig, raw: RawDataset, cleaned: Clean
         DataError: if the training or test role would lack a class.
         ConfigError: if `size` or `symmetries` is none that the modality knows.
     """
-    kept = read_table(context.files_of(cleaned) / "kept.arrow")
     known = _known_roles(context)
+    kept = _known_first(read_table(context.files_of(cleaned) / "kept.arrow"), known)
     roles, leaked = assign_roles(kept, known, config)
     if moved := moved_rows(kept, known):
         context.reporter.note(
@@ -245,6 +245,13 @@ def _known_roles(context: Context) -> dict[str, Role]:
         return {}
     table = read_table(context.files_of(previous) / _ASSIGNMENTS)
     return dict(zip(table["sha256"].to_pylist(), table["role"].to_pylist(), strict=True))
+
+
+def _known_first(kept: pa.Table, known: Mapping[str, Role]) -> pa.Table:
+    """Return the rows as they came to this workspace, new ones last: the source lists files by name, which may change."""
+    place = {sha256: row for row, sha256 in enumerate(known)}
+    places = [place.get(sha256, len(place)) for sha256 in kept["sha256"].to_pylist()]
+    return kept.take(pa.array(np.argsort(np.array(places, np.int64), kind="stable")))
 
 
 def _write_assignments(

@@ -200,7 +200,7 @@ def test_a_copied_source_is_the_same_dataset_and_a_changed_label_is_not(folder, 
 def test_a_split_is_new_where_a_role_holds_other_samples_and_not_where_files_were_renamed_or_refused(folder, store):
     first = split_of(folder, store)
 
-    (folder / "cat" / "0.png").rename(folder / "cat" / "00.png")
+    (folder / "cat" / "0.png").rename(folder / "cat" / "last.png")
     (folder / "cat" / "empty.png").write_bytes(b"")
     (folder / "dog" / "again.png").write_bytes(png(10))
     renamed = split_of(folder, store)
