@@ -71,10 +71,10 @@ class Store:
             WorkspaceError: on a full disk or a refused write.
         """
         partial = self.directory(stage, fingerprint).with_suffix(".partial")
-        with translate_os_errors(self.workspace):
+        lock = self.workspace / "stages" / stage / ".lock"
+        with translate_os_errors(self.workspace), exclusive(lock, what=f"stage '{stage}'"):
             partial.mkdir(parents=True, exist_ok=True)
-            with exclusive(self.workspace / "stages" / stage / ".lock", what=f"stage '{stage}'"):
-                yield partial
+            yield partial
 
     def commit(self, stage: str, fingerprint: str, record: Record) -> None:
         """Turn the partial directory into the finished one. A reader sees all of it or nothing."""

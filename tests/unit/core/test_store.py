@@ -73,8 +73,9 @@ def test_a_second_run_on_the_same_stage_is_refused_and_told_who_holds_it(store):
     holder.start()
     assert ready.wait(30)
     try:
-        with pytest.raises(LockedError, match=rf"pid {holder.pid}.*--workspace"), store.open_partial("think", "aa"):
+        with pytest.raises(LockedError, match=rf"pid {holder.pid}.*--workspace"), store.open_partial("think", "bb"):
             pass
+        assert not store.directory("think", "bb").with_suffix(".partial").exists()
     finally:
         done.set()
         holder.join(30)
