@@ -147,8 +147,8 @@ def _story(content: ReportContent) -> Iterator[str]:
             f"Uplift {points(verdict.uplift.value)} points over {arm_words(verdict.baseline)} on "
             f"{verdict.uplift.n:,} test samples, with {mixture_words(verdict)} (question no. {verdict.test_opening} to this test set, alpha {verdict.alpha:.3g})."
         )
-    if evaluation.choice is not None:
-        yield choice_words(evaluation.choice, content.classes)
+    if (chosen := choice_words(content)) is not None:
+        yield chosen
     if (whole := worth_of(content)[0]) is not None:
         yield f"Worth in real samples: {whole.sentence}"
     starved = [f"{group.attribute} {group.group}" for group in evaluation.groups if is_starved(group.warning)]

@@ -166,7 +166,8 @@ def _class_folders(root: Path, warnings: list[str]) -> list[_Folder]:
         raise SourceError(_no_class_message(root, loose))
     loose = [entry for entry in loose if entry.name != METADATA_FILE]
     if loose:
-        warnings.append(f"{len(loose)} files beside the class folders of {root} belong to no class and are left out")
+        files = "1 file" if len(loose) == 1 else f"{len(loose)} files"
+        warnings.append(f"left out, because they belong to no class: {files} beside the class folders of {root}")
     return found
 
 

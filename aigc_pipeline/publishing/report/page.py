@@ -64,7 +64,7 @@ def _findings(content: ReportContent) -> dict[str, object]:
         "ruler": _Ruler.of(verdict) if verdict else None,
         "warnings": warnings_of(content),
         "cost": cost_words(verdict, training_minutes(content)),
-        "choice": choice_words(evaluation.choice, content.classes) if evaluation.choice else None,
+        "choice": choice_words(content),
         "mixture": mixture_words(verdict) if verdict else None,
         "has_command": COMMAND in evaluation.arms,
         "control": control_words(evaluation.arms, verdict),

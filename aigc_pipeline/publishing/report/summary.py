@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
+from aigc_pipeline.data.mixing import chosen_rows
 from aigc_pipeline.publishing.report.content import ReportContent
 from aigc_pipeline.publishing.report.wording import COMMAND, STARVED, arm_words, fixed, mix_words, percent, points
-from aigc_pipeline.records import Choice, Estimate, Judge, TradePoint, Verdict, Worth
+from aigc_pipeline.records import Estimate, Judge, TradePoint, Verdict, Worth
 
 _MAX_NAMED = 6
 COPIES, SYNTHETIC = "_and_copies", "_and_synthetic"
@@ -41,8 +42,13 @@ def cost_words(verdict: Verdict | None, minutes: float) -> tuple[str, str]:
     return f"{minutes / uplift:.2g}", f"minutes of training per point gained, as planned{doubt}"
 
 
-def choice_words(choice: Choice, classes: tuple[str, ...]) -> str:
-    """Return the chosen mix, dose, weight and classes in one sentence."""
+def choice_words(content: ReportContent) -> str | None:
+    """Return the chosen mix, dose, weight and classes in one sentence; None where nothing was chosen."""
+    choice, classes = content.evaluation.choice, content.classes
+    if choice is None:
+        return None
+    labels = [label for label, name in enumerate(classes) if name in choice.classes]
+    number = len(chosen_rows(content.candidates, choice.mix, labels))
     by = (
         "Chosen on selection samples"
         if choice.on_selection
@@ -56,7 +62,7 @@ def choice_words(choice: Choice, classes: tuple[str, ...]) -> str:
     else:
         which = f"for {named(list(choice.classes))} alone; the other classes lose recall by them or have none"
     return (
-        f"{by}: {arm_words(choice.baseline)}, with {mix_words(choice.mix)} samples as {percent(choice.dose, 0)} of a batch "
+        f"{by}: {arm_words(choice.baseline)}, with {number:,} {mix_words(choice.mix)} samples as {percent(choice.dose, 0)} of a batch "
         f"at loss weight {choice.loss_weight:g}, {which}."
     )
 

@@ -309,7 +309,7 @@ def test_a_setting_at_the_start_of_a_sentence_keeps_its_case() -> None:
 def test_the_choice_its_control_and_the_dose_curve_are_shown(make_content: ContentFactory) -> None:
     page = _page(make_content())
 
-    assert "generated samples as 25 % of a batch at loss weight 0.5, for every class but dog" in page.text
+    assert "with 3 generated samples as 25 % of a batch at loss weight 0.5, for every class but dog" in page.text
     assert "plain copies of real samples in their place bring +0.2 points, the synthetic samples +2.1" in page.text
     assert "chosen" in page.text
     assert "loss weight 0.25" in page.text

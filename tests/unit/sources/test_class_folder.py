@@ -83,7 +83,7 @@ def test_loose_file_beside_class_folders_is_left_out_with_a_warning(
 
     source = ClassFolder(path=tmp_path)
     assert source.listing().num_listed == len(list(source.records())) == 1
-    assert caplog.text.count("1 files beside the class folders") == 1
+    assert caplog.text.count("1 file beside the class folders") == 1
 
 
 def test_class_folder_without_a_file_is_left_out_with_a_warning(
