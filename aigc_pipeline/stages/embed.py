@@ -1,6 +1,7 @@
 """Fit the encoder (also the label referee) and the judge encoder on the training role, and encode every real sample."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from pydantic import Field
 
 from aigc_pipeline.core.context import Context
-from aigc_pipeline.core.samples import HELD_BACK, ROLES
+from aigc_pipeline.core.samples import HELD_BACK, ROLES, Role
 from aigc_pipeline.core.strict import Settings
 from aigc_pipeline.data.loader import LabelledCells, concatenate, load_cells
 from aigc_pipeline.data.shards import cells_from_numpy, read_table, write_table
@@ -149,31 +150,34 @@ def _last(
 
 def _arrivals(context: Context, last: _Last, splits: DatasetSplits) -> Arrivals | None:
     """Compare the samples that the last run did not have with those it had."""
-    stored = [load_cells(context.files_of(splits) / f"{role}.arrow") for role in ROLES if splits.num_samples(role)]
     files = [file for role in ROLES if (file := features_file(last.folder, role)).exists()]
     before = {each for file in files for each in read_table(file)["sample_id"].to_pylist()}
-    everything = concatenate(*stored)
-    arrived = everything.take(np.flatnonzero([each not in before for each in everything.ids]))
+
+    def arrived_in(role: Role) -> LabelledCells:
+        part = load_cells(context.files_of(splits) / f"{role}.arrow")
+        return part.take(np.flatnonzero([each not in before for each in part.ids]))
+
+    arrived = concatenate(*(arrived_in(role) for role in ROLES))
     if not len(arrived):
         return None
+    features = LabelledFeatures(last.encoder.encode(arrived.cells), arrived.labels)
     unseen = read_features(last.folder, *HELD_BACK)
-    flags = unlike(
-        LabelledFeatures(last.encoder.encode(arrived.cells), arrived.labels),
-        read_features(last.folder, "train"),
-        unseen,
-    )
-    ids = [arrived.ids[row] for row in np.flatnonzero(flags)]
+    odd = arrived.take(np.flatnonzero(unlike(features, read_features(last.folder, "train"), unseen)))
     warning = None
-    if is_notable(len(ids), len(arrived), len(unseen)):
-        counts = Counter(splits.classes[label] for label in arrived.labels[flags])
-        where = ", ".join(f"{name} {n}" for name, n in counts.most_common(_MAX_NAMED))
-        warning = (
-            f"{len(ids):,} of {len(arrived):,} samples that came since the last run are unlike the earlier ones of their "
-            f"class ({where}), where about {UNLIKE * len(arrived):.0f} would be by chance. Another camera, another export, "
-            f"wrong labels? For example {', '.join(each[:8] for each in ids[:_MAX_NAMED])}"
-        )
+    if is_notable(len(odd), len(arrived), len(unseen)):
+        warning = _warning(odd, len(arrived), splits.classes)
         context.reporter.note(f"{warning}.")
-    return Arrivals(num_samples=len(arrived), num_unlike=len(ids), unlike=tuple(ids), warning=warning)
+    return Arrivals(num_samples=len(arrived), num_unlike=len(odd), unlike=tuple(odd.ids), warning=warning)
+
+
+def _warning(odd: LabelledCells, num_arrived: int, classes: Sequence[str]) -> str:
+    counts = Counter(classes[label] for label in odd.labels)
+    where = ", ".join(f"{name} {n}" for name, n in counts.most_common(_MAX_NAMED))
+    return (
+        f"{len(odd):,} of {num_arrived:,} samples that came since the last run are unlike the earlier ones of their class "
+        f"({where}), where about {UNLIKE * num_arrived:.0f} would be by chance. Another camera, another export, wrong labels? "
+        f"For example {', '.join(each[:8] for each in odd.ids[:_MAX_NAMED])}"
+    )
 
 
 def _fit(
