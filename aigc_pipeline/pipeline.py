@@ -149,9 +149,15 @@ class BoundStage(Generic[P, R_co]):
         return self.function.__module__.rpartition(".")[2]
 
     def find(self, *args: P.args, **kwargs: P.kwargs) -> R_co | None:
-        """Return the finished record, or None where the stage has yet to run."""
+        """Return the finished record, or None where the stage has yet to run, or would now be served by a later fit."""
         assert not kwargs, "stages take positional inputs"
-        return self.context.store.find(self.name, self._fingerprint(*args), self._record_type())
+        fingerprint = self._fingerprint(*args)
+        found = self.context.store.find(self.name, fingerprint, self._record_type())
+        is_superseded = getattr(sys.modules[self.function.__module__], "is_superseded", None)
+        if found is None or is_superseded is None:
+            return found
+        context = self.context.for_stage(self.name, self._version(), fingerprint, self.context.out)
+        return None if is_superseded(context, found, *args) else found
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Return the finished record, computing it first where needed."""

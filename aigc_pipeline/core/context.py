@@ -1,6 +1,7 @@
 """What a stage is given besides its settings and records: where to write, whom to tell, and the root seed."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -82,6 +83,10 @@ class Context:
     def previous(self, record_type: type[R]) -> R | None:
         """Return what this stage committed last in this workspace, or None on the first run."""
         return self.store.previous(self.stage, record_type)
+
+    def earlier(self, record_type: type[R]) -> Iterator[R]:
+        """Yield all that this stage committed in this workspace, the last one first."""
+        return self.store.earlier(self.stage, record_type)
 
     def seed_for(self, *names: str | int) -> int:
         """Return the named seed of this stage."""

@@ -62,6 +62,11 @@ class Store:
         committed = self._committed(stage)
         return self.find(stage, committed[0], record_type) if committed else None
 
+    def earlier(self, stage: str, record_type: type[R]) -> Iterator[R]:
+        """Yield the records that this stage committed in this workspace, the last one first."""
+        found = (self.find(stage, each, record_type) for each in self._committed(stage))
+        return (record for record in found if record is not None)
+
     @contextmanager
     def open_partial(self, stage: str, fingerprint: str) -> Iterator[Path]:
         """Lock the stage and yield its partial directory; what an earlier, killed try left there is still in it.

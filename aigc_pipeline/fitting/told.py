@@ -25,6 +25,11 @@ class Told:
     conditions: Conditions | None
     """None where labels are classes."""
 
+    @property
+    def train_names(self) -> list[str]:
+        """Return what each training sample is called."""
+        return [self.names[label] for label in self.train.labels]
+
     def names_of(self, label: int) -> set[str]:
         """Return the names of what the training samples of a class are told."""
         rows = {label} if self.conditions is None else set(self.conditions.of_class(label).tolist())

@@ -1,9 +1,7 @@
 """Fit the encoder (also the label referee) and the judge encoder on the training role, and encode every real sample."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,19 +10,20 @@ from pydantic import Field
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.samples import HELD_BACK, ROLES, Role
-from aigc_pipeline.core.strict import Settings
+from aigc_pipeline.core.strict import Settings, digest_of
 from aigc_pipeline.data.loader import LabelledCells, concatenate, load_cells
 from aigc_pipeline.data.shards import cells_from_numpy, read_table, write_table
-from aigc_pipeline.features import AnyEncoder, Classifier, FittedEncoder, RandomNetwork, load_fitted
+from aigc_pipeline.features import AnyEncoder, Classifier, FittedEncoder, RandomNetwork
 from aigc_pipeline.features.arrivals import UNLIKE, is_notable, unlike
 from aigc_pipeline.features.history import copy_samples, has_hardly_changed, write_samples
 from aigc_pipeline.features.stored import LabelledFeatures, features_file, read_features
+from aigc_pipeline.loading import open_encoder
 from aigc_pipeline.records import Arrivals, DatasetSplits, Embeddings
 from aigc_pipeline.training.devices import device_of
 from aigc_pipeline.training.loop import Hooks
 from aigc_pipeline.training.probe import seconds_a_step
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 _SETTINGS = "settings.txt"
 _PROBE_ROWS = 512
 _MAX_NAMED = 5
@@ -56,21 +55,20 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
             f"only {len(train)} training samples (under {config.min_train}): a random network replaces the trained "
             "encoder, and there is no label referee."
         )
-    settings = f"{encoder_settings.model_dump_json()} {config.judge.model_dump_json()} {splits.spec} {splits.classes} {context.seed}"
-    names = [splits.classes[label] for label in train.labels]
-    last = _last(context, config, encoder_settings, settings, splits)
-    arrivals = _arrivals(context, last, splits) if last else None
-    if last and has_hardly_changed(last.folder, train.ids, names, config.refit_after):
+    settings = _what_shapes(context, config, encoder_settings, splits)
+    earlier = list(_earlier(context, settings))
+    arrivals = _arrivals(context, earlier[0], splits) if earlier else None
+    if (serving := _serving(context, config, earlier, splits, train)) is not None:
         context.reporter.note(
-            f"the training role has hardly changed ({last.record.trained_on} to {len(train)}): the last encoder still serves."
+            f"the training role has hardly changed ({serving.trained_on} to {len(train)}, under embed.refit_after = "
+            f"{config.refit_after}): the last encoder still serves."
         )
-        encoder, judge, trained_on = last.encoder, last.judge, last.record.trained_on
-        copy_samples(last.folder, context.out)
+        encoder, judge = (open_encoder(context, splits, serving, name) for name in ("encoder", "judge"))
+        copy_samples(context.files_of(serving), context.out)
     else:
         encoder = _fit(context, encoder_settings, "encoder", train, splits, device)
         judge = _fit(context, config.judge, "judge", train, splits, device)
-        trained_on = len(train)
-        write_samples(context.out, train.ids, names)
+        write_samples(context.out, train.ids, _names(train, splits))
     for name, fitted, member in (("encoder", encoder, encoder_settings), ("judge", judge, config.judge)):
         fitted.save(context.out / f"{name}.safetensors")
         (context.out / f"{name}.json").write_text(member.model_dump_json(indent=1), encoding="utf-8")
@@ -78,14 +76,15 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
     accuracy = _write_features(context, splits, encoder, judge)
     return context.record(
         Embeddings,
+        fingerprint=digest_of([encoder.sha256, judge.sha256, splits.fingerprint]),
         encoder=encoder.kind,
         encoder_sha256=encoder.sha256,
         judge_encoder=judge.kind,
         judge_encoder_sha256=judge.sha256,
         num_features=encoder.network.mean.numel(),
         referee_accuracy=accuracy,
-        trained_on=trained_on,
-        refitted=last is None or encoder is not last.encoder,
+        trained_on=serving.trained_on if serving else len(train),
+        refitted=serving is None,
         arrivals=arrivals,
     )
 
@@ -115,42 +114,50 @@ def _encoder_for(config: EmbedConfig, num_train: int) -> AnyEncoder:
     )
 
 
-@dataclass(frozen=True)
-class _Last:
-    """What this workspace embedded last, by the same encoders with the same spec and classes."""
-
-    record: Embeddings
-    folder: Path
-    encoder: FittedEncoder
-    judge: FittedEncoder
-
-
-def _last(
-    context: Context, config: EmbedConfig, encoder_settings: AnyEncoder, settings: str, splits: DatasetSplits
-) -> _Last | None:
-    record = context.previous(Embeddings)
-    if record is None or (context.files_of(record) / _SETTINGS).read_text(encoding="utf-8") != settings:
-        return None
-    folder = context.files_of(record)
-
-    def load(name: str, member: AnyEncoder, sha256: str) -> FittedEncoder:
-        return load_fitted(
-            member,
-            folder / f"{name}.safetensors",
-            sha256=sha256,
-            spec=splits.spec,
-            num_classes=len(splits.classes),
-            num_train=record.trained_on,
-            device=device_of(context.runtime),
-        )
-
-    encoder = load("encoder", encoder_settings, record.encoder_sha256)
-    return _Last(record, folder, encoder, load("judge", config.judge, record.judge_encoder_sha256))
+def is_superseded(context: Context, found: Embeddings, config: EmbedConfig, splits: DatasetSplits) -> bool:
+    """Tell whether `found` has an earlier encoder serve where a later one would now (ADR 6)."""
+    if found.refitted or context.previous(Embeddings) == found:
+        return False
+    train = load_cells(context.files_of(splits) / "train.arrow")
+    settings = _what_shapes(context, config, _encoder_for(config, len(train)), splits)
+    serving = _serving(context, config, _earlier(context, settings), splits, train)
+    return serving is not None and serving.encoder_sha256 != found.encoder_sha256
 
 
-def _arrivals(context: Context, last: _Last, splits: DatasetSplits) -> Arrivals | None:
-    """Compare the samples that the last run did not have with those it had."""
-    files = [file for role in ROLES if (file := features_file(last.folder, role)).exists()]
+def _what_shapes(context: Context, config: EmbedConfig, encoder: AnyEncoder, splits: DatasetSplits) -> str:
+    return f"{encoder.model_dump_json()} {config.judge.model_dump_json()} {splits.spec} {splits.classes} {context.seed}"
+
+
+def _names(train: LabelledCells, splits: DatasetSplits) -> list[str]:
+    return [splits.classes[label] for label in train.labels]
+
+
+def _earlier(context: Context, settings: str) -> Iterator[Embeddings]:
+    """Yield what this workspace embedded by the same encoders with the same spec, classes and seed, the last first."""
+    for each in context.earlier(Embeddings):
+        if (context.files_of(each) / _SETTINGS).read_text(encoding="utf-8") == settings:
+            yield each
+
+
+def _serving(
+    context: Context,
+    config: EmbedConfig,
+    earlier: Iterable[Embeddings],
+    splits: DatasetSplits,
+    train: LabelledCells,
+) -> Embeddings | None:
+    """Return the last one whose encoders still serve."""
+    names = _names(train, splits)
+    return next(
+        (each for each in earlier if has_hardly_changed(context.files_of(each), train.ids, names, config.refit_after)),
+        None,
+    )
+
+
+def _arrivals(context: Context, last: Embeddings, splits: DatasetSplits) -> Arrivals | None:
+    """Compare the samples that the last run did not have with those it had, by its encoder."""
+    folder = context.files_of(last)
+    files = [file for role in ROLES if (file := features_file(folder, role)).exists()]
     before = {each for file in files for each in read_table(file)["sample_id"].to_pylist()}
 
     def arrived_in(role: Role) -> LabelledCells:
@@ -160,9 +167,10 @@ def _arrivals(context: Context, last: _Last, splits: DatasetSplits) -> Arrivals 
     arrived = concatenate(*(arrived_in(role) for role in ROLES))
     if not len(arrived):
         return None
-    features = LabelledFeatures(last.encoder.encode(arrived.cells), arrived.labels)
-    unseen = read_features(last.folder, *HELD_BACK)
-    odd = arrived.take(np.flatnonzero(unlike(features, read_features(last.folder, "train"), unseen)))
+    encoder = open_encoder(context, splits, last, "encoder")
+    features = LabelledFeatures(encoder.encode(arrived.cells), arrived.labels)
+    unseen = read_features(folder, *HELD_BACK)
+    odd = arrived.take(np.flatnonzero(unlike(features, read_features(folder, "train"), unseen)))
     warning = None
     if is_notable(len(odd), len(arrived), len(unseen)):
         warning = _warning(odd, len(arrived), splits.classes)

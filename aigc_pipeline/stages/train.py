@@ -42,17 +42,19 @@ def train(
         ConfigError: if it freezes what is not there, or all that a phase moves.
     """
     told = Told.read(context, splits, config.condition_on)
-    ids, conditions = told.train.ids, told.conditions
-    names = [told.names[label] for label in told.train.labels]
-    settings = f"{STAGE_VERSION} {config.what_shapes_the_weights()} {splits.spec.model_dump_json()} {splits.classes} {context.seed}"
-    if (previous := _reusable(context, config, settings, ids, names)) is not None:
-        return previous
+    if (serving := _serving(context, config, splits, told)) is not None:
+        context.reporter.note(
+            f"the training role has hardly changed ({serving.trained_on} to {len(told.train)}, under train.retrain_after = "
+            f"{config.retrain_after}): the last checkpoint still serves."
+        )
+        return serving.model_copy(update={"retrained": False})
+    conditions = told.conditions
     run = fit_together if context.runtime.processes > 1 else fit
     outcome = run(context, config, planned, splits, embeddings)
     generator = dump_generator(config.generator)
     (context.out / "generator.json").write_text(json.dumps(generator, indent=1))
-    write_samples(context.out, ids, names)
-    (context.out / _SETTINGS).write_text(settings, encoding="utf-8")
+    write_samples(context.out, told.train.ids, told.train_names)
+    (context.out / _SETTINGS).write_text(_what_shapes(context, config, splits), encoding="utf-8")
     sha256 = outcome.weights_sha256
     return context.record(
         Checkpoint,
@@ -68,23 +70,37 @@ def train(
         conditions=conditions.rows if conditions else (),
         num_threads=torch.get_num_threads(),
         weights_sha256=sha256,
-        trained_on=len(ids),
+        trained_on=len(told.train),
         retrained=True,
     )
 
 
-def _reusable(
-    context: Context, config: TrainConfig, settings: str, ids: list[str], names: list[str]
-) -> Checkpoint | None:
-    """Return the last checkpoint where it still serves: same recipe, spec, classes and seed, hardly any change."""
-    previous = context.previous(Checkpoint)
-    if previous is None or (context.files_of(previous) / _SETTINGS).read_text(encoding="utf-8") != settings:
-        return None
-    folder = context.files_of(previous)
-    if not has_hardly_changed(folder, ids, names, config.retrain_after):
-        return None
-    context.reporter.note(
-        f"the training role has hardly changed ({previous.trained_on} to {len(ids)}, under train.retrain_after = "
-        f"{config.retrain_after}): the last checkpoint still serves."
-    )
-    return previous.model_copy(update={"retrained": False})
+def is_superseded(
+    context: Context,
+    found: Checkpoint,
+    config: TrainConfig,
+    planned: SynthesisPlan,
+    splits: DatasetSplits,
+    embeddings: Embeddings,
+) -> bool:
+    """Tell whether `found` has an earlier checkpoint serve where a later one would now (ADR 6)."""
+    del planned, embeddings
+    if found.retrained or context.previous(Checkpoint) == found:
+        return False
+    serving = _serving(context, config, splits, Told.read(context, splits, config.condition_on))
+    return serving is not None and serving.weights_sha256 != found.weights_sha256
+
+
+def _serving(context: Context, config: TrainConfig, splits: DatasetSplits, told: Told) -> Checkpoint | None:
+    """Return the last checkpoint that still serves: same recipe, spec, classes and seed, hardly any change."""
+    settings = _what_shapes(context, config, splits)
+    for earlier in context.earlier(Checkpoint):
+        folder = context.files_of(earlier)
+        is_same = (folder / _SETTINGS).read_text(encoding="utf-8") == settings
+        if is_same and has_hardly_changed(folder, told.train.ids, told.train_names, config.retrain_after):
+            return earlier
+    return None
+
+
+def _what_shapes(context: Context, config: TrainConfig, splits: DatasetSplits) -> str:
+    return f"{STAGE_VERSION} {config.what_shapes_the_weights()} {splits.spec.model_dump_json()} {splits.classes} {context.seed}"

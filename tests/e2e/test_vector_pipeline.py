@@ -197,6 +197,27 @@ def test_new_samples_move_no_old_one_and_retrain_nothing(tmp_path, recording_rep
     assert not any("unlike the earlier ones" in note for note in recording_reporter.notes)
 
 
+def test_what_was_trained_without_a_deleted_sample_stays_in_later_runs(tmp_path, recording_reporter):
+    """An earlier result of the plain command lets the old generator serve; it must not come back."""
+    fewer = "ingest.source.counts=[299,300,60]"
+    run(fast_config("mixture"), tmp_path)
+    serves_on = run(fast_config("mixture", fewer), tmp_path)
+    erased = run(fast_config("mixture", fewer, "train.retrain_after=0", "embed.refit_after=0"), tmp_path)
+
+    plain = run(fast_config("mixture", fewer), tmp_path, recording_reporter)
+    computed = [name for name, event in recording_reporter.stages if event == "started"]
+    recording_reporter.stages.clear()
+    again = run(fast_config("mixture", fewer), tmp_path, recording_reporter)
+
+    before, after = history_of(tmp_path)[-2:]
+    assert before.weights_sha256 != after.weights_sha256
+    assert serves_on.version != erased.version == plain.version == again.version
+    assert resolve(tmp_path).name == erased.version
+    assert computed == ["embed", "train"]
+    assert {event for _, event in recording_reporter.stages} == {"reused"}
+    assert len(list((tmp_path / "stages/train").glob("*/generator.safetensors"))) == 2
+
+
 def test_the_history_is_a_table_that_fits_and_json_with_every_number(vector_workspace):
     outputs = []
     for as_json in (False, True):
