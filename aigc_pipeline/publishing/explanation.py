@@ -102,8 +102,8 @@ def find_sample(ledger: pa.Table, wanted: str) -> Row:
     """
     ids: list[str] = ledger["sample_id"].to_pylist()
     by_path = [row for row, uri in enumerate(ledger["source_uri"].to_pylist()) if uri == wanted]
-    picture_of = PurePath(wanted).stem  # a published picture is named after its sample
-    rows = by_path or [row for row, sample_id in enumerate(ids) if sample_id in {wanted, picture_of}]
+    stem = PurePath(wanted).stem  # a published file is named after its sample
+    rows = by_path or [row for row, sample_id in enumerate(ids) if sample_id in {wanted, stem}]
     if not rows:
         if len(wanted) < MIN_PREFIX:
             msg = f"'{wanted}' is too short to name a sample. Give at least {MIN_PREFIX} characters of its id."

@@ -5,6 +5,7 @@ import fcntl
 import io
 import logging
 import os
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +35,7 @@ TINY = [
     "train.total_samples=4096",
     "runtime.threads=1",
 ]
+_SECONDS_FOR_EVENTS = 20
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +54,14 @@ def run_flow(workspace: Path, **parameters: object) -> State[Manifest]:
 
 
 def task_states(state: State[Manifest]) -> dict[str, str]:
+    """Return the tasks' states. The server learns of them by events, on a busy machine seconds after the run has ended."""
+    only = FlowRunFilter(id=FlowRunFilterId(any_=[_run_id(state)]))
+    deadline = time.monotonic() + _SECONDS_FOR_EVENTS
     with get_client(sync_client=True) as client:
-        only = FlowRunFilter(id=FlowRunFilterId(any_=[_run_id(state)]))
         runs = client.read_task_runs(flow_run_filter=only)
+        while time.monotonic() < deadline and not all(run.state and run.state.is_final() for run in runs):
+            time.sleep(0.2)
+            runs = client.read_task_runs(flow_run_filter=only)
     return {run.name: run.state_name or "" for run in runs}
 
 
