@@ -73,7 +73,7 @@ def test_the_resolved_yaml_loads_to_an_equal_config(tmp_path):
         (["calibrate.min_auc=0.9", "calibrate.max_auc=0.6"], r"calibrate: min_auc is 0\.9 and max_auc 0\.6"),
         (
             ["filter.gates=[{kind: rejection_sampling}, {kind: rejection_sampling, keep_share: 0.2}]"],
-            "filter: filter.gates lists rejection_sampling 2 times",
+            "filter: filter.gates draws by the same ratio 2 times: rejection_sampling, rejection_sampling",
         ),
         (
             ["evaluate.network=linear_probe", "embed.judge.kind=classifier"],
