@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from aigc_pipeline.data.mixing import chosen_rows
+from aigc_pipeline.metrics.fairness import CLASS
 from aigc_pipeline.publishing.report.content import ReportContent
 from aigc_pipeline.publishing.report.wording import COMMAND, STARVED, arm_words, fixed, mix_words, percent, points
-from aigc_pipeline.records import Estimate, Judge, TradePoint, Verdict, Worth
+from aigc_pipeline.records import Estimate, FilteredSet, GroupOutcome, Judge, TradePoint, Verdict, Worth
 
 _MAX_NAMED = 6
 COPIES, SYNTHETIC = "_and_copies", "_and_synthetic"
@@ -225,11 +226,16 @@ def _of_filter(content: ReportContent) -> Iterator[Caution]:
 def _of_groups(content: ReportContent) -> Iterator[Caution]:
     groups = [group for group in content.evaluation.groups if group.warning]
     for group in groups[:_MAX_NAMED]:
-        yield Caution(is_starved(group.warning), f"Group {group.attribute} {group.group}: {group.warning}.")
+        yield Caution(_is_grave(group, content.filtered), f"Group {group.attribute} {group.group}: {group.warning}.")
     if len(groups) > _MAX_NAMED:
         rest = groups[_MAX_NAMED:]
-        grave = any(is_starved(group.warning) for group in rest)
+        grave = any(_is_grave(group, content.filtered) for group in rest)
         yield Caution(grave, f"{len(rest)} more groups have a warning: see the table of groups.")
+
+
+def _is_grave(group: GroupOutcome, filtered: FilteredSet) -> bool:
+    """Tell whether a group is starved and goes short for it: a class that still got all it was to get does not."""
+    return is_starved(group.warning) and (group.attribute != CLASS or group.group in filtered.shortfall)
 
 
 def is_starved(warning: str | None) -> bool:
