@@ -10,6 +10,8 @@ from aigc_pipeline.core.samples import ROLES, Mix, Role
 from aigc_pipeline.modalities import AnySpec
 
 Counts = dict[str, int]
+CLASS = "class"
+"""What a group outcome calls the class beside metadata columns."""
 
 
 def _conserved(num_in: int, num_kept: int, rejected: Counts, what: str) -> None:
@@ -386,6 +388,11 @@ class GroupOutcome(BaseModel):
     recall_with_synthetic: float | None
     warning: str | None
     """Set where the filter starves the group or its recall falls."""
+
+    @property
+    def is_class(self) -> bool:
+        """Tell whether the group is a class, and not what a metadata column says."""
+        return self.attribute == CLASS
 
 
 class EvalReport(Record):

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from aigc_pipeline.data.loader import Attributes
 from aigc_pipeline.metrics.memorisation import wilson_interval
 from aigc_pipeline.metrics.verdict import paired_difference
-from aigc_pipeline.records import GroupOutcome
+from aigc_pipeline.records import CLASS, GroupOutcome
 
-CLASS = "class"
 OTHER = "(other values)"
 STARVED = "starved"
 """The first word of a warning that the filter refuses too many of a group."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from aigc_pipeline.data.mixing import chosen_rows
-from aigc_pipeline.metrics.fairness import CLASS
 from aigc_pipeline.publishing.report.content import ReportContent
 from aigc_pipeline.publishing.report.wording import COMMAND, STARVED, arm_words, fixed, mix_words, percent, points
 from aigc_pipeline.records import Estimate, FilteredSet, GroupOutcome, Judge, TradePoint, Verdict, Worth
@@ -235,7 +234,7 @@ def _of_groups(content: ReportContent) -> Iterator[Caution]:
 
 def _is_grave(group: GroupOutcome, filtered: FilteredSet) -> bool:
     """Tell whether a group is starved and goes short for it: a class that still got all it was to get does not."""
-    return is_starved(group.warning) and (group.attribute != CLASS or group.group in filtered.shortfall)
+    return is_starved(group.warning) and (not group.is_class or group.group in filtered.shortfall)
 
 
 def is_starved(warning: str | None) -> bool:
