@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aigc_pipeline.cli.console import ConsoleReporter
 from aigc_pipeline.core.reporting import Scalar
-from aigc_pipeline.publishing.trend import VersionFacts, history_of
+from aigc_pipeline.publishing.history import VersionFacts, history_of
 
 
 def show_history(workspace: Path, *, as_json: bool, reporter: ConsoleReporter) -> None:

@@ -1,7 +1,7 @@
 """Fit the encoder (also the label referee) and the judge encoder on the training role, and encode every real sample."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from aigc_pipeline.data.loader import LabelledCells, concatenate, load_cells
 from aigc_pipeline.data.shards import cells_from_numpy, read_table, write_table
 from aigc_pipeline.features import AnyEncoder, Classifier, FittedEncoder, RandomNetwork
 from aigc_pipeline.features.arrivals import UNLIKE, is_notable, unlike
-from aigc_pipeline.features.history import copy_samples, has_hardly_changed, write_samples
+from aigc_pipeline.features.history import copy_samples, earlier_fits, last_serving, write_samples, write_settings
 from aigc_pipeline.features.stored import LabelledFeatures, features_file, read_features
 from aigc_pipeline.loading import open_encoder
 from aigc_pipeline.records import Arrivals, DatasetSplits, Embeddings
@@ -24,7 +24,6 @@ from aigc_pipeline.training.loop import Hooks
 from aigc_pipeline.training.probe import seconds_a_step
 
 STAGE_VERSION = 3
-_SETTINGS = "settings.txt"
 _PROBE_ROWS = 512
 _MAX_NAMED = 5
 
@@ -56,9 +55,10 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
             "encoder, and there is no label referee."
         )
     settings = _what_shapes(context, config, encoder_settings, splits)
-    earlier = list(_earlier(context, settings))
+    names = _names(train, splits)
+    earlier = list(earlier_fits(context, Embeddings, settings))
     arrivals = _arrivals(context, earlier[0], splits) if earlier else None
-    if (serving := _serving(context, config, earlier, splits, train)) is not None:
+    if (serving := last_serving(context, earlier, train.ids, names, config.refit_after)) is not None:
         context.reporter.note(
             f"the training role has hardly changed ({serving.trained_on} to {len(train)}, under embed.refit_after = "
             f"{config.refit_after}): the last encoder still serves."
@@ -68,11 +68,11 @@ def embed(context: Context, config: EmbedConfig, splits: DatasetSplits) -> Embed
     else:
         encoder = _fit(context, encoder_settings, "encoder", train, splits, device)
         judge = _fit(context, config.judge, "judge", train, splits, device)
-        write_samples(context.out, train.ids, _names(train, splits))
+        write_samples(context.out, train.ids, names)
     for name, fitted, member in (("encoder", encoder, encoder_settings), ("judge", judge, config.judge)):
         fitted.save(context.out / f"{name}.safetensors")
         (context.out / f"{name}.json").write_text(member.model_dump_json(indent=1), encoding="utf-8")
-    (context.out / _SETTINGS).write_text(settings, encoding="utf-8")
+    write_settings(context.out, settings)
     accuracy = _write_features(context, splits, encoder, judge)
     return context.record(
         Embeddings,
@@ -120,7 +120,8 @@ def is_superseded(context: Context, found: Embeddings, config: EmbedConfig, spli
         return False
     train = load_cells(context.files_of(splits) / "train.arrow")
     settings = _what_shapes(context, config, _encoder_for(config, len(train)), splits)
-    serving = _serving(context, config, _earlier(context, settings), splits, train)
+    fits = earlier_fits(context, Embeddings, settings)
+    serving = last_serving(context, fits, train.ids, _names(train, splits), config.refit_after)
     return serving is not None and serving.encoder_sha256 != found.encoder_sha256
 
 
@@ -130,28 +131,6 @@ def _what_shapes(context: Context, config: EmbedConfig, encoder: AnyEncoder, spl
 
 def _names(train: LabelledCells, splits: DatasetSplits) -> list[str]:
     return [splits.classes[label] for label in train.labels]
-
-
-def _earlier(context: Context, settings: str) -> Iterator[Embeddings]:
-    """Yield what this workspace embedded by the same encoders with the same spec, classes and seed, the last first."""
-    for each in context.earlier(Embeddings):
-        if (context.files_of(each) / _SETTINGS).read_text(encoding="utf-8") == settings:
-            yield each
-
-
-def _serving(
-    context: Context,
-    config: EmbedConfig,
-    earlier: Iterable[Embeddings],
-    splits: DatasetSplits,
-    train: LabelledCells,
-) -> Embeddings | None:
-    """Return the last one whose encoders still serve."""
-    names = _names(train, splits)
-    return next(
-        (each for each in earlier if has_hardly_changed(context.files_of(each), train.ids, names, config.refit_after)),
-        None,
-    )
 
 
 def _arrivals(context: Context, last: Embeddings, splits: DatasetSplits) -> Arrivals | None:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.strict import digest_of
-from aigc_pipeline.features.history import has_hardly_changed, write_samples
+from aigc_pipeline.features.history import earlier_fits, last_serving, write_samples, write_settings
 from aigc_pipeline.fitting.fit import fit
 from aigc_pipeline.fitting.peers import fit_together
 from aigc_pipeline.fitting.settings import FitSettings
@@ -17,7 +17,6 @@ from aigc_pipeline.generators.recipe import Recipe
 from aigc_pipeline.records import Checkpoint, DatasetSplits, Embeddings, SynthesisPlan
 
 STAGE_VERSION = 12
-_SETTINGS = "settings.txt"
 
 
 class TrainConfig(FitSettings):
@@ -54,7 +53,7 @@ def train(
     generator = dump_generator(config.generator)
     (context.out / "generator.json").write_text(json.dumps(generator, indent=1))
     write_samples(context.out, told.train.ids, told.train_names)
-    (context.out / _SETTINGS).write_text(_what_shapes(context, config, splits), encoding="utf-8")
+    write_settings(context.out, _what_shapes(context, config, splits))
     sha256 = outcome.weights_sha256
     return context.record(
         Checkpoint,
@@ -93,13 +92,8 @@ def is_superseded(
 
 def _serving(context: Context, config: TrainConfig, splits: DatasetSplits, told: Told) -> Checkpoint | None:
     """Return the last checkpoint that still serves: same recipe, spec, classes and seed, hardly any change."""
-    settings = _what_shapes(context, config, splits)
-    for earlier in context.earlier(Checkpoint):
-        folder = context.files_of(earlier)
-        is_same = (folder / _SETTINGS).read_text(encoding="utf-8") == settings
-        if is_same and has_hardly_changed(folder, told.train.ids, told.train_names, config.retrain_after):
-            return earlier
-    return None
+    fits = earlier_fits(context, Checkpoint, _what_shapes(context, config, splits))
+    return last_serving(context, fits, told.train.ids, told.train_names, config.retrain_after)
 
 
 def _what_shapes(context: Context, config: TrainConfig, splits: DatasetSplits) -> str:

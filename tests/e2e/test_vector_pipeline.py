@@ -21,7 +21,7 @@ from aigc_pipeline.metrics import uplift
 from aigc_pipeline.metrics.command import synthetic_weight
 from aigc_pipeline.metrics.worth import MAX_CLASS_CURVES
 from aigc_pipeline.pipeline import plan_pipeline
-from aigc_pipeline.publishing.trend import history_of
+from aigc_pipeline.publishing.history import history_of
 from aigc_pipeline.publishing.versions import resolve, verify
 from tests.e2e.running import fast_config, run
 

@@ -6,7 +6,7 @@ import pytest
 
 from aigc_pipeline.core.errors import PublishError
 from aigc_pipeline.core.store import Store
-from aigc_pipeline.publishing.trend import history_of
+from aigc_pipeline.publishing.history import history_of
 from aigc_pipeline.publishing.versions import claim, find_published, point_latest, resolve, seal, verify
 from aigc_pipeline.records import Manifest
 
