@@ -129,6 +129,8 @@ def _judge(config: PipelineConfig, run: "StageCaller") -> Judged:
 def _prepare(
     config: PipelineConfig, run: "StageCaller"
 ) -> tuple[RawDataset, CleanDataset, DatasetSplits, SynthesisPlan]:
+    if config.evaluate.command is not None:
+        config.evaluate.command.program()  # evaluate would learn only after the training that there is none
     raw = run(ingest, config.ingest, list_source(config.ingest))
     cleaned = run(clean, config.clean, raw)
     splits = run(split, config.split, raw, cleaned)

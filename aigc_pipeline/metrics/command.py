@@ -151,54 +151,85 @@ class Comparison:
         )
 
 
-def compare(
-    command: CommandArm,
-    manifests: Mapping[str, Path],
-    targets: Targets,
-    directory: Path,
-    *,
-    seed_for: Callable[[int], int],
-    must_predict: bool = False,
-    tick: Callable[[], None] = lambda: None,
-) -> Comparison:
-    """Run the command on both manifests with paired seeds.
+@dataclass(frozen=True)
+class Asked:
+    """A command and what is asked of it."""
 
-    Runs that an earlier, killed call finished in `directory` are not repeated. After an error all are: the user may have
-    changed more than the files that `argv` names.
+    command: CommandArm
+    targets: Targets
+    directory: Path
+    """Gets a folder `<arm>-<number>` per run: working directory, log and answer."""
+    seed_for: Callable[[int], int]
+    """Number of the pair to its seed; cut to 31 bits."""
+    must_predict: bool = False
+    """Refuse an answer without predictions, since a verdict is to be made of them."""
 
-    Args:
-        manifests: `WITHOUT` and `WITH` to the manifest's file.
-        directory: gets a folder `<arm>-<number>` per run: working directory, log and answer.
-        seed_for: number of the pair to its seed; cut to 31 bits.
-        must_predict: refuse the first answer without predictions, since a verdict is to be made of them.
-        tick: called after each run.
+    def rehearse(self, manifest: Path) -> None:
+        """Do the first run without synthetic rows; `compare` does not repeat it.
 
-    Raises:
-        CommandError: if a run fails or its answer cannot be used.
-    """
-    answers: dict[str, list[Answer]] = {WITHOUT: [], WITH: []}
-    try:
-        for number in range(command.num_seeds):
-            for arm, done in answers.items():
-                output = directory / f"{arm}-{number}" / ANSWER_FILE
-                arguments = command.arguments(manifests[arm], output, seed_for(number) % _MAX_SEED)
-                _run_once(command, arguments, manifests[arm], output.parent)
-                done.append(read_answer(output, targets.ids, targets.labels, targets.classes))
-                _check_form(output, done[-1], answers[WITHOUT][0], must_predict=must_predict)
-                tick()
-    except CommandError:
-        for mark in directory.glob(f"*/{_FINISHED}"):
+        Raises:
+            CommandError: if it fails or its answer cannot be used.
+        """
+        try:
+            self._answer(WITHOUT, 0, manifest)
+        except CommandError:
+            self._forget()
+            raise
+
+    def compare(self, manifests: Mapping[str, Path], *, tick: Callable[[], None] = lambda: None) -> Comparison:
+        """Run the command on both manifests with paired seeds.
+
+        Runs that an earlier, killed call finished in `directory` are not repeated. After an error all are: the user may
+        have changed more than the files that `argv` names.
+
+        Args:
+            manifests: `WITHOUT` and `WITH` to the manifest's file.
+            tick: called after each run.
+
+        Raises:
+            CommandError: if a run fails or its answer cannot be used.
+        """
+        answers: dict[str, list[Answer]] = {WITHOUT: [], WITH: []}
+        try:
+            for number in range(self.command.num_seeds):
+                for arm, done in answers.items():
+                    done.append(self._answer(arm, number, manifests[arm]))
+                    _check_form(self._output(arm, number), done[-1], answers[WITHOUT][0])
+                    tick()
+        except CommandError:
+            self._forget()
+            raise
+        return Comparison(
+            answers[WITHOUT][0].metric,
+            {arm: np.array([each.value for each in done]) for arm, done in answers.items()},
+            {
+                arm: np.stack([each.predicted for each in done if each.predicted is not None])
+                for arm, done in answers.items()
+                if done[0].predicted is not None
+            },
+        )
+
+    def _answer(self, arm: str, number: int, manifest: Path) -> Answer:
+        """Return what one run answers."""
+        output, targets = self._output(arm, number), self.targets
+        arguments = self.command.arguments(manifest, output, self.seed_for(number) % _MAX_SEED)
+        _run_once(self.command, arguments, manifest, output.parent)
+        answer = read_answer(output, targets.ids, targets.labels, targets.classes)
+        if self.must_predict and answer.predicted is None:
+            msg = (
+                f"the command's answer {output} has no predictions, and evaluate.decide_by is 'command'. Write "
+                '{"predictions": {sample_id: class_name}}, or let the network decide.'
+            )
+            raise CommandError(msg)
+        return answer
+
+    def _output(self, arm: str, number: int) -> Path:
+        return self.directory / f"{arm}-{number}" / ANSWER_FILE
+
+    def _forget(self) -> None:
+        """Have all runs repeated by the next call."""
+        for mark in self.directory.glob(f"*/{_FINISHED}"):
             mark.unlink()
-        raise
-    return Comparison(
-        answers[WITHOUT][0].metric,
-        {arm: np.array([each.value for each in done]) for arm, done in answers.items()},
-        {
-            arm: np.stack([each.predicted for each in done if each.predicted is not None])
-            for arm, done in answers.items()
-            if done[0].predicted is not None
-        },
-    )
 
 
 def _run_once(command: CommandArm, arguments: list[str], manifest: Path, directory: Path) -> None:
@@ -213,13 +244,7 @@ def _run_once(command: CommandArm, arguments: list[str], manifest: Path, directo
     write_atomically(mark, run.encode())
 
 
-def _check_form(file: Path, answer: Answer, first: Answer, *, must_predict: bool) -> None:
-    if must_predict and answer.predicted is None:
-        msg = (
-            f"the command's answer {file} has no predictions, and evaluate.decide_by is 'command'. Write "
-            '{"predictions": {sample_id: class_name}}, or let the network decide.'
-        )
-        raise CommandError(msg)
+def _check_form(file: Path, answer: Answer, first: Answer) -> None:
     if (answer.metric, answer.predicted is None) != (first.metric, first.predicted is None):
         msg = (
             f"the command's answer {file} has {_form(answer)} where its first answer has {_form(first)}. All runs must "

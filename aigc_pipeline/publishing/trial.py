@@ -35,41 +35,43 @@ class SyntheticRows:
     """Weight per row, beside real rows of weight 1; the importance weight multiplies it."""
 
 
-@dataclass(frozen=True)
-class Trials:
-    """Where the two manifests lie."""
-
-    without: Path
-    with_synthetic: Path
-
-
-def write_trials(
-    folder: Path,
-    stored: Mapping[Role, pa.Table],
-    synthetic: SyntheticRows,
-    *,
-    classes: Sequence[str],
-    spec: SampleSpec,
-) -> Trials:
-    """Write `without/` and `with/` below `folder`, replacing what is there.
+def write_real(
+    folder: Path, stored: Mapping[Role, pa.Table], *, classes: Sequence[str], spec: SampleSpec
+) -> tuple[Path, pa.Table]:
+    """Write the trial of real rows alone, replacing what is in `folder`; return its manifest and rows.
 
     Args:
         stored: real samples per role, with the columns `sample_id`, `uri`, `sha256`, `label` and `cell`.
     """
-    without, treated = folder / "without", folder / "with"
-    for each in (without, treated):
-        shutil.rmtree(each, ignore_errors=True)
-        each.mkdir(parents=True)
+    _clear(folder)
     names = tuple(classes)
-    real = pa.concat_tables(
-        [real_rows(stored[role], role, names, spec, without) for role in ROLES if len(stored.get(role, ()))]
+    rows = pa.concat_tables(
+        [real_rows(stored[role], role, names, spec, folder) for role in ROLES if len(stored.get(role, ()))]
     )
-    for name in real["file_name"].to_pylist():
+    return _finish(folder, rows, 0, names), rows
+
+
+def write_with_synthetic(
+    folder: Path, real: Path, rows: pa.Table, synthetic: SyntheticRows, *, classes: Sequence[str], spec: SampleSpec
+) -> Path:
+    """Write the trial of real and synthetic rows, replacing what is in `folder`; return its manifest.
+
+    Args:
+        real: manifest of the trial of real rows alone.
+        rows: its rows.
+    """
+    _clear(folder)
+    for name in rows["file_name"].to_pylist():
         if name is not None:
-            _link(without / name, treated / name)
-    added = synthetic_rows(synthetic.table, synthetic.cells, spec, treated, recommended=True, weight=synthetic.weight)
-    both = pa.concat_tables([real, added], promote_options="default")
-    return Trials(_finish(without, real, 0, names), _finish(treated, both, len(added), names))
+            _link(real.parent / name, folder / name)
+    added = synthetic_rows(synthetic.table, synthetic.cells, spec, folder, recommended=True, weight=synthetic.weight)
+    both = pa.concat_tables([rows, added], promote_options="default")
+    return _finish(folder, both, len(added), tuple(classes))
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def _finish(folder: Path, rows: pa.Table, num_synthetic: int, classes: tuple[str, ...]) -> Path:

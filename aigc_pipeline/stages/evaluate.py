@@ -20,7 +20,7 @@ from aigc_pipeline.evaluation.likeness import (
 )
 from aigc_pipeline.evaluation.material import Material
 from aigc_pipeline.evaluation.openings import next_opening, read_openings, write_openings
-from aigc_pipeline.evaluation.own_command import ask_command, decide_by_command
+from aigc_pipeline.evaluation.own_command import OwnCommand, decide_by_command
 from aigc_pipeline.evaluation.question import Question
 from aigc_pipeline.evaluation.question import Settings as QuestionSettings
 from aigc_pipeline.metrics.command import WITH, WITHOUT, CommandArm, CommandFiles
@@ -136,9 +136,13 @@ def evaluate(
         CommandError: if the user's own training command fails.
     """
     del files, scored  # inputs for the fingerprint; the latter's numbers come through the filtered table
-    if config.command is not None:
-        config.command.program()  # a misspelt command must not wait for all our trainings
     material = Material.open(context, splits, embeddings, candidates, filtered)
+    decides = config.decide_by == "command"
+    own = (
+        OwnCommand.rehearse(material, config.command, must_predict=decides)
+        if config.command is not None and material.pools()
+        else None
+    )
     question = Question(material, config.question())
     unseen = JudgeState.load(context.files_of(judge) / "judge.npz").holdout_distances
     screening = screen_for_copies(material, config.limits(), unseen=unseen)
@@ -149,9 +153,8 @@ def evaluate(
     opening = next_opening(openings, test_ids)
     answer = question.ask(opening)
     choice = answer.choice
-    if config.command is not None and choice is not None:
-        decides = config.decide_by == "command"
-        comparison = ask_command(material, config.command, choice, must_predict=decides)
+    if own is not None and choice is not None:
+        comparison = own.compare(choice)
         metrics |= comparison.over_seeds()
         answer = answer.with_command(comparison, material.roles["test"].labels, material.num_classes)
         if decides:

@@ -1,6 +1,7 @@
 import io
 import json
 import shutil
+import sys
 from collections import Counter
 from typing import Any
 
@@ -18,7 +19,8 @@ from aigc_pipeline.core.store import Store
 from aigc_pipeline.core.tables import CANDIDATES, LEDGER, METADATA
 from aigc_pipeline.data.shards import read_table
 from aigc_pipeline.metrics import uplift
-from aigc_pipeline.metrics.command import synthetic_weight
+from aigc_pipeline.metrics.command import WITHOUT, synthetic_weight
+from aigc_pipeline.metrics.command_run import CommandError
 from aigc_pipeline.metrics.worth import MAX_CLASS_CURVES
 from aigc_pipeline.pipeline import plan_pipeline
 from aigc_pipeline.publishing.history import history_of
@@ -282,6 +284,56 @@ def test_a_budget_for_an_unknown_class_is_refused_before_anything_is_trained(tmp
         run(fast_config("mixture", *SMALLEST, gates), tmp_path, recording_reporter)
 
     assert [name for name, event in recording_reporter.stages if event == "started"] == ["ingest", "clean", "split"]
+
+
+def test_a_command_that_is_not_there_is_refused_before_anything_is_listed(tmp_path, recording_reporter):
+    argv = "evaluate.command.argv=[no-such-trainer, '{manifest}', '{output}', '{seed}']"
+
+    with pytest.raises(CommandError, match="no-such-trainer"):
+        run(fast_config("mixture", *SMALLEST, argv), tmp_path, recording_reporter)
+
+    assert recording_reporter.stages == []
+
+
+NEAREST_CENTRE = """
+import json, sys
+import numpy as np, pandas as pd
+manifest, output, seed = sys.argv[1:]
+frame = pd.read_parquet(manifest)
+train, test = frame[frame["split"] == "train"], frame[frame["split"] == "test"]
+names = sorted(set(train["class_name"]))
+weights = {name: train.loc[train["class_name"] == name, "weight"] for name in names}
+centres = [np.average(np.stack(train.loc[weights[name].index, "values"]), 0, weights[name]) for name in names]
+distances = np.stack([((np.stack(test["values"]) - each) ** 2).sum(1) for each in centres])
+json.dump({"predictions": dict(zip(test["sample_id"], np.array(names)[distances.argmin(0)]))}, open(output, "w"))
+"""
+
+
+def test_your_own_command_decides_and_one_that_fails_is_known_before_our_network_is_trained(
+    vector_workspace, tmp_path, monkeypatch, recording_reporter
+):
+    workspace, script = tmp_path / "copy", tmp_path / "train.py"
+    shutil.copytree(vector_workspace, workspace)
+    trainings: list[str] = []
+    fit = uplift.fit_downstream
+    monkeypatch.setattr(
+        uplift, "fit_downstream", lambda arm, *rest, **more: trainings.append(arm.name) or fit(arm, *rest, **more)
+    )
+    argv = f"evaluate.command.argv=[{sys.executable}, {script}, '{{manifest}}', '{{output}}', '{{seed}}']"
+    config = fast_config("mixture", argv, "evaluate.command.num_seeds=2", "evaluate.decide_by=command")
+
+    script.write_text("raise SystemExit('no GPU here')")
+    with pytest.raises(CommandError, match="no GPU here"):
+        run(config, workspace)
+    assert trainings == []
+    script.write_text(NEAREST_CENTRE)
+    manifest = run(config, workspace, recording_reporter)
+
+    verdict = _latest_report(workspace)["verdict"]
+    assert trainings
+    assert (verdict["baseline"], verdict["test_opening"]) == (WITHOUT, 2)
+    assert manifest.version == "v0002"
+    assert verdict["sentence"] in recording_reporter.notes
 
 
 def test_a_plan_that_wants_nothing_makes_a_version_of_the_real_samples(tmp_path):

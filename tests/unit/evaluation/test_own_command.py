@@ -13,7 +13,7 @@ from aigc_pipeline.core.samples import content_sha256
 from aigc_pipeline.core.tables import CANDIDATES, build_table
 from aigc_pipeline.data.loader import LabelledCells, concatenate, from_table
 from aigc_pipeline.data.shards import cells_from_numpy, write_table
-from aigc_pipeline.evaluation.own_command import ask_command, decide_by_command, synthetic_part
+from aigc_pipeline.evaluation.own_command import OwnCommand, decide_by_command, synthetic_part
 from aigc_pipeline.metrics.command import WITH, WITHOUT, CommandArm
 from aigc_pipeline.modalities import ImageSpec
 from aigc_pipeline.records import Choice
@@ -86,7 +86,10 @@ def documented_command():
 
 def test_the_documented_command_says_that_more_digits_help(material, monkeypatch):
     monkeypatch.chdir(ROOT)
-    comparison = ask_command(material, documented_command(), CHOICE, must_predict=True)
+    own = OwnCommand.rehearse(material, documented_command(), must_predict=True)
+    runs = material.context.out / "command" / "runs"
+    assert [folder.name for folder in runs.iterdir()] == [f"{WITHOUT}-0"]
+    comparison = own.compare(CHOICE)
     verdict = decide_by_command(comparison, material, CHOICE, opening=1)
 
     assert {name: rows.shape for name, rows in comparison.predicted.items()} == {WITHOUT: (2, 400), WITH: (2, 400)}
@@ -95,7 +98,7 @@ def test_the_documented_command_says_that_more_digits_help(material, monkeypatch
     assert (verdict.dose, verdict.loss_weight) == (CHOICE.dose, CHOICE.loss_weight)
     assert verdict.uplift.value == pytest.approx((comparison.values[WITH] - comparison.values[WITHOUT]).mean())
     assert not (material.context.out / "command" / "trials").exists()
-    assert (material.context.out / "command" / "runs" / f"{WITH}-1" / "answer.json").exists()
+    assert (runs / f"{WITH}-1" / "answer.json").exists()
 
 
 def test_only_rows_of_the_choice_are_taken_and_their_weight_makes_its_dose(material):

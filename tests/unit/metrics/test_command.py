@@ -11,10 +11,10 @@ from scipy.stats import ttest_1samp
 from aigc_pipeline.metrics.command import (
     WITH,
     WITHOUT,
+    Asked,
     CommandArm,
     Targets,
     command_files,
-    compare,
     synthetic_weight,
 )
 from aigc_pipeline.metrics.command_answer import read_answer
@@ -53,8 +53,12 @@ def manifests(tmp_path):
     return files
 
 
+def asked(command, folder, **settings):
+    return Asked(command, TARGETS, folder, lambda number: number, **settings)
+
+
 def ask(command, manifests, folder, **settings):
-    return compare(command, manifests, TARGETS, folder, seed_for=lambda number: number, **settings)
+    return asked(command, folder).compare(manifests, **settings)
 
 
 def answer(tmp_path, content):
@@ -74,7 +78,7 @@ def test_predictions_come_back_per_arm_seed_and_item(command, manifests, tmp_pat
 
 def test_runs_alternate_between_arms_and_both_get_the_same_seeds(command, manifests, tmp_path):
     body = PREDICTING + f"open({str(tmp_path / 'calls')!r}, 'a').write(f'{{manifest[-12:]}} {{seed}};')"
-    compare(command(body), manifests, TARGETS, tmp_path / "runs", seed_for=lambda number: 2**40 + 7 + number)
+    Asked(command(body), TARGETS, tmp_path / "runs", lambda number: 2**40 + 7 + number).compare(manifests)
 
     assert (tmp_path / "calls").read_text() == "without.json 7;t1/with.json 7;without.json 8;t1/with.json 8;".replace(
         "t1/with.json", str(manifests[WITH])[-12:]
@@ -99,7 +103,7 @@ def test_a_number_alone_is_refused_at_once_where_the_command_decides(command, ma
     body = f"open({str(tmp_path / 'calls')!r}, 'a').write('x')\n"
     body += "json.dump({'balanced_accuracy': .5}, open(output, 'w'))"
     with pytest.raises(CommandError, match="decide_by"):
-        ask(command(body), manifests, tmp_path / "runs", must_predict=True)
+        asked(command(body), tmp_path / "runs", must_predict=True).rehearse(manifests[WITHOUT])
 
     assert (tmp_path / "calls").read_text() == "x"
 
@@ -124,6 +128,27 @@ def test_a_killed_comparison_goes_on_where_it_stopped(command, manifests, tmp_pa
     ask(arm, manifests, tmp_path / "runs")
 
     assert calls.read_text() == "x" * 4
+
+
+def test_a_rehearsal_is_the_first_run_and_is_not_repeated(command, manifests, tmp_path):
+    calls = tmp_path / "calls"
+    body = f"open({str(calls)!r}, 'a').write(manifest[-12:] + str(seed) + ';')\n" + PREDICTING
+    question = asked(command(body), tmp_path / "runs")
+    question.rehearse(manifests[WITHOUT])
+    assert calls.read_text() == "without.json0;"
+    comparison = question.compare(manifests)
+
+    assert calls.read_text().count("without.json0;") == 1
+    assert calls.read_text().count(";") == 4
+    assert comparison.predicted[WITHOUT].tolist() == [[1, 1, 1, 1], [1, 1, 0, 1]]
+
+
+def test_a_rehearsal_that_fails_is_done_again(command, manifests, tmp_path):
+    question = asked(command("json.dump({'predictions': {}}, open(output, 'w'))"), tmp_path / "runs")
+    with pytest.raises(CommandError):
+        question.rehearse(manifests[WITHOUT])
+
+    assert not list((tmp_path / "runs").glob("*/finished.txt"))
 
 
 def test_after_an_error_or_a_changed_manifest_runs_are_repeated(command, manifests, tmp_path):

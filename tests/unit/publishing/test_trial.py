@@ -1,4 +1,5 @@
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.data.shards import cells_from_numpy
 from aigc_pipeline.modalities import ImageSpec, VectorSpec, modality_of
 from aigc_pipeline.publishing.snippet import SNIPPET
-from aigc_pipeline.publishing.trial import SyntheticRows, write_trials
+from aigc_pipeline.publishing.trial import SyntheticRows, write_real, write_with_synthetic
 
 CLASSES = ("cat", "dog")
 SPEC = ImageSpec(height=8, width=8, channels=3)
@@ -56,7 +57,10 @@ def write(folder, spec=SPEC):
         },
     )
     synthetic = SyntheticRows(table, LabelledCells(ids, labels, cells_of(spec, 2, 9)), 2.0)
-    return write_trials(folder, real, synthetic, classes=CLASSES, spec=spec), synthetic
+    names = {"classes": CLASSES, "spec": spec}
+    without, rows = write_real(folder / "without", real, **names)
+    treated = write_with_synthetic(folder / "with", without, rows, synthetic, **names)
+    return SimpleNamespace(without=without, with_synthetic=treated), synthetic
 
 
 def test_the_two_manifests_differ_in_synthetic_rows_alone(tmp_path):
