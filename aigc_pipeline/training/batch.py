@@ -1,4 +1,4 @@
-"""What a loss is given: real samples, and random numbers that do not depend on how the batch is cut.
+"""What a loss is given: the networks, real samples, and random numbers that do not depend on how the batch is cut.
 
 A batch may be worked through in parts: micro-batches on a small GPU, shares of several processes. Every part draws for
 the whole batch and keeps its own rows, so the parts together see exactly what the whole would have seen.
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+
+Networks = Mapping[str, nn.Module]
 
 
 @dataclass(frozen=True)

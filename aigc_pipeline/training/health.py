@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from aigc_pipeline.training.step import Networks
+from aigc_pipeline.training.batch import Networks
 
 Report = Mapping[str, float]
 

@@ -12,19 +12,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from aigc_pipeline.core.errors import ConfigError
+from aigc_pipeline.training.batch import Networks
 from aigc_pipeline.training.checkpoint import Checkpointer
+from aigc_pipeline.training.data import TrainingData
 from aigc_pipeline.training.ema import ema_weight, update_ema
 from aigc_pipeline.training.health import Finding, Watch
-from aigc_pipeline.training.progress import Progress, pack, unpack
+from aigc_pipeline.training.progress import Progress
 from aigc_pipeline.training.rollback import answer
-from aigc_pipeline.training.step import LoopSettings, Networks, Phase, Stepper, set_mode
+from aigc_pipeline.training.samplers import Sampler
+from aigc_pipeline.training.state import pack, unpack
+from aigc_pipeline.training.step import LoopSettings, Phase, Stepper, set_mode
 from aigc_pipeline.training.strength import Adaptation
 from aigc_pipeline.training.team import Team
 
@@ -34,33 +36,6 @@ logger = logging.getLogger(__name__)
 
 _GPU_CHECK_EVERY = 20
 """Iterations between looks at the loss on a GPU: each look waits for it."""
-
-
-class Sampler(Protocol):
-    """Which rows form a batch: a pure function of the generator it is handed and of samples seen."""
-
-    def __call__(self, samples_seen: int, batch_size: int, generator: torch.Generator) -> Int[Tensor, " n"]:
-        """Return row indices."""
-        ...
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The whole set as tensors, and how batches are drawn from it. Samples may wait in main memory, labels do not."""
-
-    x: Float[Tensor, "n *shape"]
-    labels: Int[Tensor, " n"]
-    sampler: Sampler
-    weights: Float[Tensor, " n"] | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where training happens."""
-        return self.labels.device
-
-    def rows(self, index: Int[Tensor, " n"]) -> Float[Tensor, "n *shape"]:
-        """Return samples on the training device."""
-        return self.x[index.to(self.x.device)].to(self.device, non_blocking=True)
 
 
 @dataclass(frozen=True)

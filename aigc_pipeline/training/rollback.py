@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from aigc_pipeline.core.errors import TrainingDivergedError
+from aigc_pipeline.training.batch import Networks
 from aigc_pipeline.training.checkpoint import Checkpointer, State
-from aigc_pipeline.training.progress import Progress, pack, unpack
-from aigc_pipeline.training.step import Networks, Stepper
+from aigc_pipeline.training.progress import Progress
+from aigc_pipeline.training.state import pack, unpack
+from aigc_pipeline.training.step import Stepper
 
 
 def answer(

@@ -2,10 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+
+class Sampler(Protocol):
+    """Which rows form a batch: a pure function of the generator it is handed and of samples seen."""
+
+    def __call__(self, samples_seen: int, batch_size: int, generator: torch.Generator) -> Int[Tensor, " n"]:
+        """Return row indices."""
+        ...
 
 
 @dataclass(frozen=True)

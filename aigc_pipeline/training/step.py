@@ -7,22 +7,18 @@ import math
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.seeding import seed_for
-from aigc_pipeline.training.batch import Batch, Draws
+from aigc_pipeline.training.batch import Batch, Draws, Networks
+from aigc_pipeline.training.data import TrainingData
+from aigc_pipeline.training.progress import Progress
 from aigc_pipeline.training.schedule import Cosine, constant
 from aigc_pipeline.training.team import Team
 
-if TYPE_CHECKING:
-    from aigc_pipeline.training.loop import TrainingData
-    from aigc_pipeline.training.progress import Progress
-
-Networks = Mapping[str, nn.Module]
 Loss = Callable[[Networks, Batch], tuple[Tensor, dict[str, Tensor]]]
 _MICRO_BATCHES = 4
 _SMALLEST_PART = 2
@@ -72,7 +68,7 @@ class Stepper:
         self,
         networks: Networks,
         phases: Sequence[Phase],
-        data: "TrainingData",
+        data: TrainingData,
         settings: LoopSettings,
         team: Team,
         note: Callable[[str], None],
@@ -88,7 +84,7 @@ class Stepper:
         is_half = settings.precision == torch.float16
         self._scalers = {phase.name: torch.amp.GradScaler(self.device.type, enabled=is_half) for phase in phases}
 
-    def iterate(self, progress: "Progress") -> dict[str, Tensor]:
+    def iterate(self, progress: Progress) -> dict[str, Tensor]:
         """Let every phase step; return its values under `<phase>/<name>`."""
         set_mode(self.networks, training=True)
         found: dict[str, Tensor] = {}
@@ -126,7 +122,7 @@ class Stepper:
             if state[name]["scaler"]:  # a training in another precision stored none
                 self._scalers[name].load_state_dict(dict(state[name]["scaler"]))
 
-    def _with_enough_memory(self, phase: Phase, repeat: int, progress: "Progress") -> dict[str, Tensor]:
+    def _with_enough_memory(self, phase: Phase, repeat: int, progress: Progress) -> dict[str, Tensor]:
         try:
             return self._step(phase, repeat, progress)
         except torch.cuda.OutOfMemoryError:
@@ -140,7 +136,7 @@ class Stepper:
         )
         return self._step(phase, repeat, progress)
 
-    def _step(self, phase: Phase, repeat: int, progress: "Progress") -> dict[str, Tensor]:
+    def _step(self, phase: Phase, repeat: int, progress: Progress) -> dict[str, Tensor]:
         settings, optimizer, scaler = self.settings, self._optimizers[phase.name], self._scalers[phase.name]
         parameters = self._parameters[phase.name]
         _set_schedule(optimizer, phase, progress.samples_seen / settings.total_samples, progress.rate_factor)
@@ -163,7 +159,7 @@ class Stepper:
         scaler.update()
         return totals
 
-    def _batch(self, phase: Phase, repeat: int, progress: "Progress", part: slice) -> Batch:
+    def _batch(self, phase: Phase, repeat: int, progress: Progress, part: slice) -> Batch:
         """Draw the whole batch and keep this part of it: every part sees the same draws."""
         again = (repeat,) if repeat else ()
         after = ("rollback", progress.rollbacks) if progress.rollbacks else ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from aigc_pipeline.training.step import Networks
+from aigc_pipeline.training.batch import Networks
 
 _SMALLEST_SPAN = 1e-6
 _LOW, _HIGH = 0.3, 0.6
