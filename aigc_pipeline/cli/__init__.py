@@ -180,6 +180,32 @@ def history(
 
 
 @app.command()
+def prune(
+    context: typer.Context,
+    workspace: Annotated[
+        Path, typer.Argument(metavar="WORKSPACE", help="Whose disk space to free.")
+    ] = DEFAULT_WORKSPACE,
+    *,
+    keep_versions: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-versions",
+            metavar="N",
+            min=1,
+            help="Of the versions, keep the newest N and the latest.",
+            show_default="all",
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this, only show it.")] = False,
+) -> None:
+    """Show, or remove, what neither the versions nor the next run need: results of earlier runs, old versions."""
+    with _reporting(context) as reporter:
+        from aigc_pipeline.cli.pruning import prune_workspace
+
+        prune_workspace(workspace, keep_versions=keep_versions, remove=yes, reporter=reporter)
+
+
+@app.command()
 def explain(
     context: typer.Context,
     sample: Annotated[

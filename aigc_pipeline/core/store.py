@@ -8,11 +8,12 @@ one first: history that growth-aware stages may read (assignments of old files, 
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -80,6 +81,33 @@ class Store:
         with translate_os_errors(self.workspace), exclusive(lock, what=f"stage '{stage}'"):
             partial.mkdir(parents=True, exist_ok=True)
             yield partial
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the locks of all stages: no run is working on one, and none begins one.
+
+        Raises:
+            LockedError: if a run is working.
+        """
+        with translate_os_errors(self.workspace), ExitStack() as held:
+            for stage in self.stages():
+                held.enter_context(exclusive(stage / ".lock", what=f"stage '{stage.name}'"))
+            yield
+
+    def stages(self) -> list[Path]:
+        """Return the folder of every stage that ever ran."""
+        return sorted(lock.parent for lock in (self.workspace / "stages").glob("*/.lock"))
+
+    def memory(self) -> set[Path]:
+        """Return the folders that the next run may read: what each stage committed last, and where that says its files lie."""
+        folders: set[Path] = set()
+        for stage in self.stages():
+            for fingerprint in self._committed(stage.name)[:1]:
+                folder = self.directory(stage.name, fingerprint)
+                folders.add(folder)
+                if (record := folder / _RECORD).exists():
+                    folders.add(self.workspace / json.loads(record.read_text(encoding="utf-8"))["path"])
+        return folders
 
     def commit(self, stage: str, fingerprint: str, record: Record) -> None:
         """Turn the partial directory into the finished one. A reader sees all of it or nothing."""

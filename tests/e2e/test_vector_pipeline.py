@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from aigc_pipeline import read_manifest
+from aigc_pipeline.cli import app
 from aigc_pipeline.cli.console import ConsoleReporter
 from aigc_pipeline.cli.history import show_history
 from aigc_pipeline.core.context import Context
@@ -18,6 +20,7 @@ from aigc_pipeline.core.errors import ConfigError
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.core.tables import CANDIDATES, LEDGER, METADATA
 from aigc_pipeline.data.shards import read_table
+from aigc_pipeline.inference.rebuilding import rebuild
 from aigc_pipeline.metrics import uplift
 from aigc_pipeline.metrics.command import WITHOUT, synthetic_weight
 from aigc_pipeline.metrics.command_run import CommandError
@@ -234,6 +237,34 @@ def test_the_history_is_a_table_that_fits_and_json_with_every_number(vector_work
     assert rows[0]["uplift"] == metrics["EvalReport"]["verdict"]["uplift"]["value"]
     assert rows[0]["num_real"] == 660
     assert rows[0]["baseline_accuracy"] is not None
+
+
+def test_a_pruned_workspace_goes_on_as_one_that_was_not(vector_workspace, tmp_path, recording_reporter):
+    whole, pruned = tmp_path / "whole", tmp_path / "pruned"
+    shutil.copytree(vector_workspace, whole)
+    second = fast_config("mixture", "ingest.source.counts=[306,302,62]")
+    run(second, whole)
+    shutil.copytree(whole, pruned)
+    arguments = ["prune", str(pruned), "--keep-versions", "1"]
+
+    shown = CliRunner().invoke(app, arguments)
+    removed = CliRunner().invoke(app, [*arguments, "--yes"])
+    assert (shown.exit_code, removed.exit_code) == (0, 0)
+    assert "--yes" in shown.output
+    assert [each.name for each in (pruned / "versions").iterdir()] == [resolve(whole).name]
+    for stage in ("split", "embed", "calibrate", "evaluate"):
+        assert len([each for each in (pruned / "stages" / stage).iterdir() if each.is_dir()]) == 1, stage
+    assert rebuild(pruned, (), None, reporter=recording_reporter).different == []
+    run(second, pruned, recording_reporter)
+    assert {event for _, event in recording_reporter.stages} == {"reused"}
+
+    third = fast_config("mixture", "ingest.source.counts=[308,304,64]")
+    manifests = [run(third, workspace) for workspace in (whole, pruned)]
+    assert _roles(whole) == _roles(pruned)
+    assert manifests[0].version == manifests[1].version
+    assert manifests[0].table_sha256 == manifests[1].table_sha256
+    openings = [_latest_report(workspace)["verdict"]["test_opening"] for workspace in (whole, pruned)]
+    assert openings[0] == openings[1] > 1
 
 
 def _roles(workspace) -> dict[str, str]:
