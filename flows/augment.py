@@ -15,19 +15,22 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from aigc_pipeline.cli.console import ConsoleReporter
+from aigc_pipeline.cli.history import version_row
 from aigc_pipeline.cli.outcome import describe_plan, markdown_outcome, report_plan
 from aigc_pipeline.cli.showing import rows_per_class
 from aigc_pipeline.config import PipelineConfig, Preset, load_config
 from aigc_pipeline.core.context import Context
-from aigc_pipeline.core.errors import PipelineError
+from aigc_pipeline.core.errors import PipelineError, PublishError
 from aigc_pipeline.core.reporting import LogReporter, Tee
 from aigc_pipeline.core.store import Store
 from aigc_pipeline.pipeline import plan_pipeline, run_pipeline
+from aigc_pipeline.publishing.history import history_of
 from aigc_pipeline.publishing.manifest import read_manifest
 from flows.logs import library_logs, without_traceback_of_user_errors
 from flows.reporting import PrefectReporter
 from flows.tasks import PrefectRunner
 
+_VERSIONS_SHOWN = 14
 CONSOLE: ContextVar[ConsoleReporter | None] = ContextVar("CONSOLE", default=None)
 """The terminal that started this run, if one did: it gets progress bars, and library logs stay out of it."""
 
@@ -94,12 +97,21 @@ def _run(settings: PipelineConfig, context: Context, artifacts: PrefectReporter)
     manifest = run_pipeline(settings, context=context, call=PrefectRunner())
     workspace = context.store.workspace.resolve()
     artifacts.markdown("verdict", markdown_outcome(manifest, workspace=workspace, computed=artifacts.computed))
-    if (
-        manifest.directory is not None
-    ):  # said at the end of every run, so that a run which reused all stages shows it too
+    if manifest.directory is not None:  # at the end of every run: one that reused all stages shows it, too
         artifacts.table("rows", rows_per_class(read_manifest(workspace / manifest.directory, recommended_only=False)))
+        _show_versions(context, artifacts)
     if artifacts.num_refused:
         context.reporter.note(
             f"The Prefect API refused {artifacts.num_refused:,} artifacts: this run's page is incomplete, its workspace is not."
         )
     return Completed(message=manifest.sentence, data=manifest)
+
+
+def _show_versions(context: Context, artifacts: PrefectReporter) -> None:
+    """Show the last versions side by side; a damaged old one ends no run."""
+    try:
+        versions = history_of(context.store.workspace, newest=_VERSIONS_SHOWN)
+    except PublishError as err:
+        context.reporter.note(f"The versions are not shown side by side: {err}")
+    else:
+        artifacts.table("versions", [version_row(each) for each in versions])

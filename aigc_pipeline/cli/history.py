@@ -19,10 +19,10 @@ def show_history(workspace: Path, *, as_json: bool, reporter: ConsoleReporter) -
         found = [each.model_dump(mode="json") for each in versions]
         reporter.console.out(json.dumps(found, indent=1), highlight=False)
     else:
-        reporter.result(f"versions of {workspace}", [_words(each) for each in versions])
+        reporter.result(f"versions of {workspace}", [version_row(each) for each in versions])
 
 
-def _words(facts: VersionFacts) -> dict[str, Scalar]:
+def version_row(facts: VersionFacts) -> dict[str, Scalar]:
     """Return what fits a terminal of 80 columns."""
     return {
         "version": facts.version,

@@ -46,8 +46,11 @@ class VersionFacts(BaseModel):
     weights_sha256: str
 
 
-def history_of(workspace: Path) -> list[VersionFacts]:
+def history_of(workspace: Path, *, newest: int | None = None) -> list[VersionFacts]:
     """Return what every version says, oldest first.
+
+    Args:
+        newest: so many at most; None for all.
 
     Raises:
         PublishError: if there is no version, or one is damaged.
@@ -56,7 +59,7 @@ def history_of(workspace: Path) -> list[VersionFacts]:
     if not found:
         msg = f"there is no published version in {workspace}. Run `aigc run` first, or name another workspace."
         raise PublishError(msg)
-    return [_facts_of(version) for version in found]
+    return [_facts_of(version) for version in found[-newest if newest else None :]]
 
 
 def _facts_of(version: Path) -> VersionFacts:

@@ -3,6 +3,7 @@
 import base64
 import fcntl
 import io
+import json
 import logging
 import os
 import time
@@ -129,9 +130,24 @@ def test_second_run_reuses_every_stage_and_publishes_the_same(first: State[Manif
 
     assert set(task_states(second).values()) == {"Reused"}
     assert second.result() == first.result()
-    assert artifacts(second) == {"verdict": "markdown", "rows": "table"}
+    assert artifacts(second) == {"verdict": "markdown", "rows": "table", "versions": "table"}
     assert "Nothing new" in verdict_of(second)
     assert "Nothing new" not in verdict_of(first)
+
+
+def test_versions_stand_side_by_side_and_a_damaged_one_ends_no_run(first: State[Manifest], workspace: Path) -> None:
+    shown = next(json.loads(str(each.data)) for each in _artifacts(first) if each.key == "versions")
+    facts = workspace / "versions" / str(first.result().version) / "version.json"
+    content = facts.read_text()
+    try:
+        facts.write_text("{}")
+        damaged = run_flow(workspace)
+    finally:
+        facts.write_text(content)
+
+    assert [row["version"] for row in shown] == ["v0001"]
+    assert damaged.is_completed()
+    assert "versions" not in artifacts(damaged)
 
 
 def test_dry_run_stops_after_the_plan(first: State[Manifest], workspace: Path) -> None:  # noqa: ARG001 - its stages are reused
