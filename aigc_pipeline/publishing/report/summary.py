@@ -225,7 +225,9 @@ def _of_filter(content: ReportContent) -> Iterator[Caution]:
 def _of_groups(content: ReportContent) -> Iterator[Caution]:
     groups = [group for group in content.evaluation.groups if group.warning]
     for group in groups[:_MAX_NAMED]:
-        yield Caution(_is_grave(group, content.filtered), f"Group {group.attribute} {group.group}: {group.warning}.")
+        who = f"Class {group.group}" if group.is_class else f"Group {group.attribute} {group.group}"
+        joint = " is" if is_starved(group.warning) else ":"
+        yield Caution(_is_grave(group, content.filtered), f"{who}{joint} {group.warning}.")
     if len(groups) > _MAX_NAMED:
         rest = groups[_MAX_NAMED:]
         grave = any(_is_grave(group, content.filtered) for group in rest)

@@ -354,14 +354,14 @@ def test_a_starved_group_is_a_grave_warning_and_falling_recall_a_mild_one(make_c
 
     html = render_report(replace(content, evaluation=evaluation))
 
-    assert '<li class="grave">Group site south: starved: 20% pass' in html
+    assert '<li class="grave">Group site south is starved: 20% pass' in html
     starved = falls.model_copy(update={"warning": "starved: 9% pass"})
     evaluation = content.evaluation.model_copy(update={"groups": (starved,)})
     for shortfall, is_grave in (({"cat": 2}, True), ({}, False)):
         filtered = content.filtered.model_copy(update={"shortfall": shortfall})
         found = warnings_of(replace(content, evaluation=evaluation, filtered=filtered))
-        assert [each.is_grave for each in found if "Group class cat" in each.text] == [is_grave]
-    assert "<li>Group class cat: recall falls by 3.0 points.</li>" in html
+        assert [each.is_grave for each in found if "Class cat is starved" in each.text] == [is_grave]
+    assert "<li>Class cat: recall falls by 3.0 points.</li>" in html
     assert "the group of the real sample it is made from, else for that its generator was told, else" in html
 
 
