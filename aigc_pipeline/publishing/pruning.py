@@ -35,7 +35,7 @@ class Surplus:
 
 
 def prune(workspace: Path, *, keep_versions: int | None, remove: bool) -> list[Surplus]:
-    """Find what may go, and remove it where asked to. No run may be working on the workspace.
+    """Find what may go, and remove it where asked to, while no run is working on the workspace.
 
     Args:
         keep_versions: the newest so many stay, and the latest; None keeps all.
@@ -43,19 +43,19 @@ def prune(workspace: Path, *, keep_versions: int | None, remove: bool) -> list[S
 
     Raises:
         WorkspaceError: if there is no workspace, or a folder cannot be removed.
-        LockedError: if a run is working on a stage.
+        LockedError: if it is to be removed and a run is working on a stage.
         PublishError: if a version that stays cannot be read: what it needs is not known then.
     """
     if not (workspace / "stages").is_dir():
         msg = f"there is no workspace at {workspace}: it has no folder 'stages'. Name the folder that was given to `aigc run`."
         raise WorkspaceError(msg)
     store = Store(workspace, read_only=not remove)
-    with store.alone():
+    if not remove:
+        return list(_surplus(store, _staying(workspace, keep_versions)))
+    with store.alone(), translate_os_errors(workspace):
         found = list(_surplus(store, _staying(workspace, keep_versions)))
-        if remove:
-            with translate_os_errors(workspace):
-                for each in found:
-                    _remove(each.folder)
+        for each in found:
+            _remove(each.folder)
     return found
 
 
