@@ -1,6 +1,6 @@
 """Is the worth right? Real samples are held back and added as if they were synthetic: the truth is how many there are.
 
-    python benchmarks/worth.py [--mnist FOLDER] [--repeats 12] [--mnist-repeats 3]     # about 10 minutes on a quiet core
+    python benchmarks/worth.py [--mnist FOLDER] [--repeats 12] [--mnist-repeats 3]     # about 10 minutes on a quiet core, half an hour with MNIST
 
 Cases: points in 40 dimensions (one rare class of three, doubled; all classes doubled) and MNIST digits (all doubled). The
 control adds as many plain copies instead, which are worth nothing. Synthetic rows get the dose at which one counts as
@@ -83,7 +83,7 @@ def mnist_case(folder: Path, per_class: int) -> Case:
         return *rows, read("test", MNIST_TEST * repeat, MNIST_TEST)
 
     counts = (per_class,) * 10
-    return Case("mnist, all classes doubled", spec, counts, counts, None, 4_000, draw)
+    return Case("mnist, all classes doubled", spec, counts, counts, None, 20_000, draw)  # what a run takes for so few
 
 
 def ask(case: Case, repeat: int) -> dict[str, Worth]:
