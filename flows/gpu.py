@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import torch
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectException
 
 from aigc_pipeline.core.context import RuntimeConfig
 from aigc_pipeline.training.devices import device_of
@@ -34,11 +36,7 @@ def one_training_per_gpu(runtime: RuntimeConfig) -> Iterator[None]:
     """
     with ExitStack() as held:
         for gpu in gpus_of(runtime):
-            limit = _find_limit(limit_name(gpu))
-            if limit is not None:
-                if limit.active_slots >= limit.limit:
-                    logger.warning("another training holds the limit %s: waiting for it to end", limit.name)
-                held.enter_context(concurrency(limit.name, strict=True, raise_on_lease_renewal_failure=False))
+            held.enter_context(_limited(limit_name(gpu)))
             held.enter_context(locked(Path(tempfile.gettempdir()) / f"aigc-gpu-{gpu}.lock"))
         yield
 
@@ -89,6 +87,31 @@ def _opened(file: Path) -> int:
     descriptor = os.open(file, os.O_RDONLY | os.O_CREAT, 0o666)
     os.fchmod(descriptor, 0o666)  # whatever the umask
     return descriptor
+
+
+@contextmanager
+def _limited(name: str) -> Iterator[None]:
+    """Hold the server's limit of this name, if it has one. A server that is away stops no training: the lock holds."""
+    slot = ExitStack()
+    with _trouble_is_said(name):
+        limit = _find_limit(name)
+        if limit is not None:
+            if limit.active_slots >= limit.limit:
+                logger.warning("another training holds the limit %s: waiting for it to end", limit.name)
+            slot.enter_context(concurrency(limit.name, strict=True, raise_on_lease_renewal_failure=False))
+    try:
+        yield
+    finally:
+        with _trouble_is_said(name):
+            slot.close()
+
+
+@contextmanager
+def _trouble_is_said(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (ConcurrencySlotAcquisitionError, PrefectException, httpx.HTTPError) as err:
+        logger.warning("the Prefect API did not answer about the limit %s; the lock of the GPU holds: %r", name, err)
 
 
 def _find_limit(name: str) -> GlobalConcurrencyLimitResponse | None:

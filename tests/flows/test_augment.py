@@ -7,17 +7,20 @@ import json
 import logging
 import os
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import Artifact, State
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.logging.handlers import APILogHandler
 
 from aigc_pipeline.core.context import RuntimeConfig
@@ -308,6 +311,37 @@ def test_waiting_for_a_limit_is_said(
         pass
 
     assert caplog.messages == ["another training holds the limit gpu:here:7: waiting for it to end"] * warnings
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize("away", ["when asked", "when taken", "when given back"])
+def test_a_server_that_is_away_stops_no_training(
+    away: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained: list[str] = []
+
+    def find(name: str) -> SimpleNamespace:
+        if away == "when asked":
+            raise httpx.ConnectError(away)
+        return SimpleNamespace(name=name, limit=1, active_slots=0)
+
+    @contextmanager
+    def take(*_: object, **__: object) -> Iterator[None]:
+        if away == "when taken":
+            raise ConcurrencySlotAcquisitionError(away)
+        yield
+        raise httpx.ConnectError(away)
+
+    monkeypatch.setattr("flows.gpu._find_limit", find)
+    monkeypatch.setattr("flows.gpu.concurrency", take)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    with one_training_per_gpu(RuntimeConfig()):
+        trained.append("here")
+
+    assert trained
+    assert (tmp_path / "aigc-gpu-7.lock").exists()
+    assert [away in each for each in caplog.messages] == [True]
 
 
 def test_lock_of_another_user_can_be_waited_for(tmp_path: Path) -> None:
