@@ -47,6 +47,7 @@ serve: .venv/.installed  ## run a Prefect server in the foreground (PORT=4200); 
 	@mkdir -p workspace
 	PREFECT_HOME=$(CURDIR)/workspace/.prefect PREFECT_SERVER_API_PORT=$(PORT) PREFECT_SERVER_UI_API_URL=$(API) \
 	PREFECT_API_URL=$(API) PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 \
+	PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem \
 	PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT=false $(BIN)/prefect server start
 
 clean:  ## remove caches and build products; .venv and workspace stay
