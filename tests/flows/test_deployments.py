@@ -4,10 +4,12 @@ import importlib
 import inspect
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
 from prefect import Flow
+from prefect.events import AutomationCore, EventTrigger
 from prefect.exceptions import ParameterTypeError
 
 from aigc_pipeline.config import load_config
@@ -82,3 +84,17 @@ def test_form_is_short_flat_and_described() -> None:
     assert all(each["description"] for each in properties.values())
     assert all("default" in each for each in properties.values())
     assert not any(each.get("anyOf") or each.get("$ref") for each in properties.values())
+
+
+def test_automations_load_and_watch_what_is_deployed() -> None:
+    text = (FOLDER / "automations.yaml").read_text().replace("BLOCK", str(uuid4()))
+
+    loaded = [AutomationCore.model_validate(each) for each in yaml.safe_load(text)["automations"]]
+
+    watched = [each.trigger.match_related.root for each in loaded if isinstance(each.trigger, EventTrigger)]
+    assert watched == [
+        {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.aigc"},
+        {"prefect.resource.role": "deployment", "prefect.resource.name": "nightly"},
+    ]
+    assert all("aigc" in each["tags"] for each in DEPLOYMENTS)
+    assert "nightly" in [each["name"] for each in DEPLOYMENTS]
