@@ -1,4 +1,4 @@
-from aigc_pipeline.core.samples import synthetic_id
+from aigc_pipeline.core.samples import refused_id, synthetic_id
 
 
 def test_an_id_tells_apart_whatever_changes_the_sample():
@@ -13,3 +13,7 @@ def test_an_id_tells_apart_whatever_changes_the_sample():
 
     assert len(ids) == 6
     assert synthetic_id("a", "cat", 1, ["parent"]) in ids
+
+
+def test_refused_files_of_one_content_have_ids_of_their_own():
+    assert len({refused_id("cat/a.png", "00"), refused_id("cat/b.png", "00"), refused_id("cat/a.png", "11")}) == 3

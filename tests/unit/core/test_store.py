@@ -50,6 +50,34 @@ def test_previous_is_the_last_commit_whatever_its_fingerprint(store):
     assert found.value == 2
 
 
+def test_a_stage_that_is_committed_again_is_the_new_one_alone(store):
+    commit(store, "aa", 1)
+    (store.directory("think", "aa") / "old.txt").write_text("old")
+    commit(store, "aa", 2)
+
+    assert store.find("think", "aa", Answer) == make_answer("aa", 2)
+    assert {file.name for file in store.directory("think", "aa").iterdir()} == {"notes.txt", "record.json"}
+    assert [found.value for found in store.earlier("think", Answer)] == [2]
+
+
+def test_a_stage_whose_record_names_what_is_gone_has_not_finished(store, monkeypatch):
+    commit(store, "aa")
+    monkeypatch.setattr(Answer, "is_complete", lambda _self, workspace: workspace != store.workspace)
+
+    assert store.find("think", "aa", Answer) is None
+    assert store.previous("think", Answer) is None
+
+
+def test_every_file_of_a_stage_is_on_disk_before_its_folder_has_its_name(store, monkeypatch):
+    synced: list[Path] = []
+    monkeypatch.setattr("aigc_pipeline.core.store.sync", synced.append)
+    commit(store, "aa")
+
+    partial, final = store.directory("think", "aa").with_suffix(".partial"), store.directory("think", "aa")
+    assert set(synced[:-1]) == {partial / "notes.txt", partial / "record.json"}
+    assert synced[-1] == final.parent
+
+
 def test_a_damaged_record_says_which_folder_to_remove(store):
     commit(store, "aa")
     (store.directory("think", "aa") / "record.json").write_text(json.dumps({"value": "no"}))
@@ -107,6 +135,15 @@ def test_disk_errors_are_translated_with_their_remedy(tmp_path, code, remedy):
 def test_other_os_errors_are_not_swallowed(tmp_path):
     with pytest.raises(ConnectionResetError), translate_os_errors(tmp_path):
         raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+
+def test_a_reader_of_the_old_file_reads_all_of_it_while_a_new_one_is_written(tmp_path):
+    write_atomically(tmp_path / "state", b"old and long")
+    with (tmp_path / "state").open("rb", buffering=0) as reader:
+        write_atomically(tmp_path / "state", b"new")
+
+        assert reader.read() == b"old and long"
+    assert (tmp_path / "state").read_bytes() == b"new"
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -15,7 +15,13 @@ NONE = SELECTION.take(np.zeros(0, np.int64))
 
 
 @pytest.fixture
-def calibrated(context, store, monkeypatch):
+def with_d_logit():
+    """Whether the critic read the discriminator's logit, a fit each."""
+    return []
+
+
+@pytest.fixture
+def calibrated(context, store, monkeypatch, with_d_logit):
     """Run the stage on these roles; returns the judge and the ids that the critic was fitted and proven on."""
     steps = fitting(store)
 
@@ -29,6 +35,7 @@ def calibrated(context, store, monkeypatch):
 
         def fit(self, state, reals, *args, **settings):
             seen["fit"] = reals.ids
+            with_d_logit.append(settings["use_d_logit"])
             return critic(self, state, reals, *args, **settings)
 
         def prove(self, state, reals):
@@ -71,3 +78,15 @@ def test_a_critic_with_a_complaint_or_without_information_filters_nothing(calibr
     assert not judge.filters_by_probability
     assert judge.healthy is ("complaints" not in change)
     assert set(judge.acceptance.values()) == {1}
+
+
+@pytest.mark.parametrize(("num_calibration", "mode"), [(60, "calibration"), (59, "crossfit")])
+def test_the_discriminator_is_read_only_where_it_saw_none_of_the_samples_that_fit_the_critic(
+    calibrated, with_d_logit, num_calibration, mode
+):
+    """It learned its training samples by heart: on them its logit tells them from any other."""
+    some = np.linspace(0, len(CALIBRATION) - 1, num_calibration).astype(np.int64)
+    judge, _ = calibrated(calibration=CALIBRATION.take(some))
+
+    assert judge.critic_mode == mode
+    assert with_d_logit == [mode == "calibration"]

@@ -3,8 +3,8 @@ import pyarrow as pa
 import pytest
 
 from aigc_pipeline.core.context import Context
-from aigc_pipeline.data.shards import write_table
-from aigc_pipeline.gates import FilterPolicy, ImportanceWeights, RejectionSampling, TopShare
+from aigc_pipeline.data.shards import read_table, write_table
+from aigc_pipeline.gates import FilterPolicy, ImportanceWeights, MinPReal, RejectionSampling, TopShare
 from aigc_pipeline.records import ClassPlan, Judge, ScoredSet, SynthesisPlan
 from aigc_pipeline.stages.filter import FilterConfig, _tell, accepted_rows, filter_candidates, importance_weights
 
@@ -104,19 +104,50 @@ def test_accepted_samples_are_told_by_kind_so_that_neither_exceeds_what_is_wante
     ]
 
 
-def test_accepted_plus_short_is_wanted_and_varied_samples_are_told_apart(context, recording_reporter):
-    """Two of three wanted samples were generated; three varied ones stand beside them for selection to choose."""
-    files = {"fingerprint": "f" * 64, "path": "scored", "created_by": "test"}
-    origins = ["generated", "classic", "generated", "classic", "classic"]
-    (folder := context.store.workspace / "scored").mkdir()
-    table = pa.table({"class_name": ["cat"] * 5, "label": [0] * 5, "origin": origins})
-    write_table(folder / "scored.arrow", table)
-    cat = ClassPlan(class_name="cat", have=9, want=3, method="generate", expectation="")
-    planned = SynthesisPlan(
-        **files, classes=(cat,), total_samples=1, samples_per_second=1, minutes=1, num_bytes=1, with_classic=True
-    )
-    scored = ScoredSet(**files, num_samples=5, columns=(), ranges={})
-    filtered = filter_candidates(context, FilterConfig(gates=()), planned, Judge.model_construct(), scored)
+@pytest.fixture
+def filtered(context):
+    """Filter candidates of these classes and kinds, of which so many are wanted of each class."""
 
-    assert filtered.shortfall == {"cat": 1}
+    def run(classes: list[str], origins: list[str], *, want: int, gates=(), judge=None):
+        files = {"fingerprint": "f" * 64, "path": "scored", "created_by": "test"}
+        (folder := context.store.workspace / "scored").mkdir()
+        names = sorted(set(classes))
+        labels = [names.index(each) for each in classes]
+        ids = [str(row) for row in range(len(classes))]
+        named = {"sample_id": ids, "class_name": classes, "label": labels, "origin": origins}
+        likely = dict.fromkeys(("p_real", "accept_probability"), [0.9] * len(ids))
+        write_table(folder / "scored.arrow", pa.table(named | likely))
+        plans = [ClassPlan(class_name=name, have=9, want=want, method="generate", expectation="") for name in names]
+        planned = SynthesisPlan(
+            **files, classes=plans, total_samples=1, samples_per_second=1, minutes=1, num_bytes=1, with_classic=True
+        )
+        scored = ScoredSet(**files, num_samples=len(ids), columns=(), ranges={})
+        return filter_candidates(context, FilterConfig(gates=gates), planned, judge or Judge.model_construct(), scored)
+
+    return run
+
+
+def test_accepted_plus_short_is_wanted_and_varied_samples_are_told_apart(filtered, recording_reporter):
+    """Two of three wanted samples were generated; three varied ones stand beside them for selection to choose."""
+    found = filtered(["cat"] * 5, ["generated", "classic", "generated", "classic", "classic"], want=3)
+
+    assert found.shortfall == {"cat": 1}
     assert recording_reporter.tables["accepted"] == [{"class": "cat", "want": 3, "generated": 2, "varied": 3}]
+
+
+def test_of_each_class_and_kind_no_more_are_accepted_than_are_wanted(filtered, context):
+    found = filtered(["cat"] * 5 + ["dog"], ["generated"] * 3 + ["classic"] * 2 + ["generated"], want=1)
+
+    reasons = read_table(context.out / "filtered.arrow")["reject_reason"].to_pylist()
+    assert reasons == [None, "class_quota", "class_quota", None, "class_quota", None]
+    assert found.kept_by_class == {"cat": 2, "dog": 1}
+    assert found.rejected == {"class_quota": 3}
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+@pytest.mark.parametrize("gates", [(), (MinPReal(),)])
+def test_the_record_says_filtered_by_probability_only_where_a_trusted_critic_was_asked(filtered, gates, is_trusted):
+    judge = Judge.model_construct(filters_by_probability=is_trusted)
+    found = filtered(["cat"], ["generated"], want=1, gates=gates, judge=judge)
+
+    assert found.filtered_by_probability == (is_trusted and len(gates) > 0)

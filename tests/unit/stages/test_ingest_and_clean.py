@@ -80,6 +80,13 @@ def test_mostly_unreadable_sources_end_the_run_with_an_example(folder, context):
         take(folder, context)
 
 
+def test_as_many_unreadable_samples_as_are_allowed_do_not_end_the_run(folder, context):
+    for i in range(12):
+        (folder / "cat" / f"broken-{i}.png").write_bytes(b"")
+
+    assert take(folder, context).quarantined == {"zero_byte": 12}
+
+
 def committed(folder, context, **settings):
     """Ingest as a run does, which remembers what it took."""
     config = load_config(source=folder, overrides=[f"ingest.{k}={v}" for k, v in settings.items()])
@@ -134,6 +141,7 @@ def test_duplicates_and_label_conflicts_are_refused_with_their_reason(folder, co
     twin = ledger[ledger["reason"] == "duplicate"].iloc[0]
     kept = read_table(context.out / "kept.arrow").to_pandas()
     assert twin["duplicate_of"] in set(kept["sample_id"])
+    assert ledger.loc[ledger["reason"] == "label_conflict", "duplicate_of"].isna().all()
 
 
 def test_near_duplicates_form_a_cluster_and_distinct_pictures_do_not(folder, context):
@@ -146,6 +154,49 @@ def test_near_duplicates_form_a_cluster_and_distinct_pictures_do_not(folder, con
     kept = read_table(context.out / "kept.arrow").to_pandas().set_index("uri")
     assert cleaned.num_clusters == 12
     assert kept.loc["cat/nearly.png", "cluster"] == kept.loc["cat/3.png", "cluster"]
+
+
+def test_two_samples_are_near_duplicates_up_to_the_tolerance_that_was_set(folder, context):
+    pixels = np.asarray(Image.open(io.BytesIO(png(3)))).astype(int)
+    Image.fromarray(np.clip(pixels + 4, 0, 255).astype(np.uint8)).save(folder / "cat" / "nearly.png")
+    raw = take(folder, context)
+
+    clusters = [clean(context, CleanConfig(near_duplicate_tolerances=each), raw).num_clusters for each in (0, 3, 5)]
+
+    assert clusters == [13, 13, 12]
+
+
+def test_cells_and_clusters_are_those_of_their_own_files_where_others_were_refused(folder, context):
+    for name in ("cat", "dog"):
+        Image.new("RGB", (16, 16), "red").save(folder / name / "00.png")  # first in the order of the source
+    pixels = np.asarray(Image.open(io.BytesIO(png(3)))).astype(int)
+    Image.fromarray(np.clip(pixels + 1, 0, 255).astype(np.uint8)).save(folder / "cat" / "nearly.png")
+    raw = take(folder, context)
+    cleaned = clean(context, CleanConfig(), raw)
+    (context.out / "kept.arrow").rename(context.files_of(cleaned) / "kept.arrow")
+    splits = split(context, SplitConfig(size=16), raw, cleaned)
+
+    kept = read_table(context.files_of(cleaned) / "kept.arrow").to_pandas().set_index("uri")["cluster"]
+    stored = pd.concat(read_table(context.out / f"{role}.arrow").to_pandas() for role in ROLES).set_index("uri")
+    assert (len(stored), kept.nunique()) == (13, 12)
+    assert kept["cat/nearly.png"] == kept["cat/3.png"]
+    for uri, row in stored.iterrows():
+        own = np.asarray(Image.open(folder / str(uri)))
+        assert np.array_equal(np.array(row["cell"]).reshape(splits.spec.cell_shape), own), uri
+        assert splits.classes[row["label"]] == str(uri).split("/")[0]
+
+
+def test_of_one_content_in_two_given_splits_the_copy_to_test_with_is_kept(folder, tmp_path, context):
+    for part in ("train", "test"):
+        shutil.copytree(folder, tmp_path / "parted" / part)
+        for name in ("cat", "dog"):
+            for number in range(1, 6) if part == "test" else ():
+                (tmp_path / "parted" / part / name / f"{number}.png").unlink()
+    cleaned = clean(context, CleanConfig(), take(tmp_path / "parted", context))
+
+    kept = read_table(context.out / "kept.arrow").to_pandas()
+    assert cleaned.rejected == {"leakage": 2}
+    assert set(kept.loc[kept["given_role"] == "test", "uri"]) == {"test/cat/0.png", "test/dog/0.png"}
 
 
 def test_clean_and_split_decode_a_few_pictures_at_a_time(folder, context, monkeypatch):
@@ -195,6 +246,15 @@ def test_a_copied_source_is_the_same_dataset_and_a_changed_label_is_not(folder, 
 
     assert copied.fingerprint == first.fingerprint
     assert relabelled.fingerprint != first.fingerprint
+
+
+def test_other_attributes_are_another_dataset(folder, store):
+    split_of(folder, store)
+    (folder / "metadata.csv").write_text("file_name,site\ncat/0.png,north\n")
+    north = split_of(folder, store)
+    (folder / "metadata.csv").write_text("file_name,site\ncat/0.png,south\n")
+
+    assert split_of(folder, store).fingerprint != north.fingerprint
 
 
 def test_a_split_is_new_where_a_role_holds_other_samples_and_not_where_files_were_renamed_or_refused(folder, store):

@@ -120,3 +120,17 @@ def test_a_small_class_is_generated_only_where_the_warm_start_knows_it():
     ]
 
     assert [each.method for each in planned] == ["generate", "vary"]
+
+
+def test_a_class_of_just_enough_training_samples_is_generated():
+    methods = [_plan_class("c", have, 95, PlanConfig(), Recipe(generator=R3GAN())).method for have in (19, 20)]
+
+    assert methods == ["vary", "generate"]
+
+
+def test_what_a_class_has_is_counted_over_the_training_role(tiny_run):
+    planned, splits = tiny_run.done.planned, tiny_run.done.splits
+
+    assert tuple(each.have for each in planned.classes) == splits.class_counts["train"]
+    assert [each.method for each in planned.classes] == ["generate", "nothing", "vary"]
+    assert planned.with_classic

@@ -148,3 +148,18 @@ def test_a_class_that_a_role_lacks_in_spite_of_two_clusters_is_refused_with_the_
 
     with pytest.raises(DataError, match=said):
         _refuse_missing_classes(kept, roles, ["c0", "c1"])
+
+
+def test_no_role_outgrows_its_cap_over_all_classes():
+    config = SplitConfig(max_calibration=40, max_selection=8, max_test=20)
+
+    roles, _ = assign_roles(make_kept(400), {}, config)
+
+    assert Counter(roles) == {"train": 332, "calibration": 40, "selection": 8, "test": 20}
+
+
+def test_given_selection_samples_stay_and_no_others_join_them():
+    given = ["selection" if i % 5 == 0 else None for i in range(100)]
+    roles, _ = assign_roles(make_kept(100, given=given), {}, CONFIG)
+
+    assert [i for i, role in enumerate(roles) if role == "selection"] == list(range(0, 100, 5))
