@@ -80,3 +80,16 @@ def test_drawing_is_measured_on_as_many_chunks_as_are_made_at_once(threads, chun
 
     assert drawn == [64 * chunks] * 2
     assert speed.drawn == sum(drawn)
+
+
+def test_the_fastest_of_several_probes_counts(monkeypatch):
+    """A busy moment must not decide how long is trained."""
+    clock, seconds = [0.0], iter([0.4, 0.1, 0.8, 0.4, *[0.4] * 20])
+
+    def work(times: int) -> int:
+        clock[0] += times * next(seconds)
+        return 100 * times
+
+    monkeypatch.setattr(budget.time, "monotonic", lambda: clock[0])
+
+    assert budget._fastest(work, torch.device("cpu")) == pytest.approx(1_000)

@@ -203,6 +203,24 @@ def test_orientation_6_is_turned_a_quarter_clockwise(file_format: str) -> None:
     assert pixels[:6].mean() > 250 > 5 > pixels[10:].mean()
 
 
+@pytest.mark.parametrize(
+    ("orientation", "corners"),
+    [
+        (1, "abcd"), (2, "badc"), (3, "dcba"), (4, "cdab"), (5, "acbd"), (6, "cadb"), (7, "dbca"), (8, "bdac"), (9, "abcd"),
+    ],
+)  # fmt: skip
+def test_every_orientation_is_turned_upright(orientation: int, corners: str) -> None:
+    """Corners are read top left, top right, bottom left, bottom right (EXIF 2.3, tag 274)."""
+    values = {"a": 10, "b": 80, "c": 150, "d": 220}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(np.array([[10, 80], [150, 220]], np.uint8))
+
+    pixels = pixels_of(file_of(image, "PNG", exif=exif))
+
+    assert pixels.ravel().tolist() == [values[corner] for corner in corners]
+
+
 def test_single_pixel_is_a_picture() -> None:
     assert pixels_of(file_of(Image.new("L", (1, 1), 77))).tolist() == [[77]]
 

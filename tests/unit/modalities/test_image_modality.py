@@ -313,6 +313,9 @@ def test_alpha_is_a_channel_where_it_is_asked_for_and_there(is_grey, channels) -
     assert MODALITY.fit(seen, keep_alpha=True).channels == channels
     assert MODALITY.fit(seen).channels == channels - 1
     assert MODALITY.fit(facts([(8, 8)], is_grey=is_grey), keep_alpha=True).channels == channels - 1
+    one_of_two = pa.concat_tables([seen, facts([(8, 8)], is_grey=is_grey)])
+    assert MODALITY.fit(one_of_two, keep_alpha=True).channels == channels
+    assert MODALITY.fit(one_of_two).channels == channels - 1
 
 
 @pytest.mark.parametrize("channels", [2, 4])

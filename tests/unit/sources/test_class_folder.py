@@ -58,6 +58,15 @@ def test_split_folders_give_roles_and_hold_the_classes(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Validation"])
+def test_every_word_for_the_validation_split_means_selection(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "train/cat/a.png", f"{name}/cat/b.png")
+
+    found = {sample.uri: sample.given_role for sample in records(tmp_path)}
+
+    assert found == {"train/cat/a.png": None, f"{name}/cat/b.png": "selection"}
+
+
 def test_split_word_beside_other_names_is_a_class(tmp_path: Path) -> None:
     put(tmp_path, "test/a.png", "cat/b.png")
 
@@ -180,7 +189,11 @@ def test_equal_trees_have_equal_digests_and_a_touched_file_changes_it(tmp_path: 
 
     assert source.listing() == before
     os.utime(tmp_path / "cat/a.png", ns=(1, 1))
-    assert source.listing().digest != before.digest
+    touched = source.listing()
+    assert touched.digest != before.digest
+    (tmp_path / "cat/a.png").write_bytes(b"longer, and of the same time")
+    os.utime(tmp_path / "cat/a.png", ns=(1, 1))
+    assert source.listing().digest != touched.digest
 
 
 def test_listing_counts_what_records_yield(tmp_path: Path) -> None:

@@ -67,16 +67,19 @@ def test_a_named_file_that_is_not_there_is_listed_with_its_problem(tmp_path: Pat
 
 
 def test_rows_outside_the_class_folders_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    put(tmp_path, metadata="file_name,site\ncat/a.png,north\n../secret.png,x\nc.png,y\n")
+    put(
+        tmp_path,
+        metadata="file_name,site\ncat/a.png,north\n../secret.png,x\ncat/../secret.png,x\nc.png,y\ndog/gone.png,z\n",
+    )
 
-    assert ClassFolder(path=tmp_path).listing().num_listed == 3
-    assert "2 rows of metadata.csv" in caplog.text
+    assert ClassFolder(path=tmp_path).listing().num_listed == 4  # the file that is gone from its class is accounted for
+    assert "3 rows of metadata.csv" in caplog.text
 
 
 def test_a_changed_attribute_changes_the_listing(tmp_path: Path) -> None:
     put(tmp_path, metadata="file_name,site\ncat/a.png,north\n")
     before = ClassFolder(path=tmp_path).listing()
-    put(tmp_path, metadata="file_name,site\ncat/a.png,south\n")
+    (tmp_path / "metadata.csv").write_text("file_name,site\ncat/a.png,south\n")  # and no picture is touched
     after = ClassFolder(path=tmp_path).listing()
 
     assert before.num_listed == after.num_listed == 3
@@ -102,6 +105,36 @@ def test_a_wrong_table_is_refused_with_its_line(tmp_path: Path, table: str, said
 
     with pytest.raises(SourceError, match=said):
         records(tmp_path)
+
+
+def test_a_table_as_spreadsheets_save_it_is_read(tmp_path: Path) -> None:
+    put(tmp_path)
+    (tmp_path / "metadata.csv").write_bytes(b"\xef\xbb\xbffile_name,site\r\ncat/a.png,north\r\n")
+
+    assert records(tmp_path)["cat/a.png"].attributes == {"site": "north"}
+
+
+def test_a_table_behind_a_link_is_not_followed(tmp_path: Path) -> None:
+    put(tmp_path / "data")
+    (tmp_path / "elsewhere.csv").write_text("file_name,site\ncat/a.png,secret\n")
+    (tmp_path / "data" / "metadata.csv").symlink_to(tmp_path / "elsewhere.csv")
+
+    assert records(tmp_path / "data")["cat/a.png"].attributes == {}
+
+
+def test_a_table_below_a_class_folder_is_a_file_like_any_other(tmp_path: Path) -> None:
+    put(tmp_path)
+    (tmp_path / "cat" / "winter").mkdir()
+    (tmp_path / "cat" / "winter" / "metadata.csv").write_text("file_name,site\na.png,north\n")
+
+    assert "cat/winter/metadata.csv" in records(tmp_path)
+
+
+def test_a_file_that_a_table_alone_knows_has_the_role_of_its_split(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        put(tmp_path / split, metadata="file_name,site\ncat/a.png,north\ncat/gone.png,south\n")
+
+    assert records(tmp_path)["test/cat/gone.png"].given_role == "test"
 
 
 def test_a_table_that_is_not_utf8_is_refused(tmp_path: Path) -> None:

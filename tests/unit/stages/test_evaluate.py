@@ -1,11 +1,15 @@
-"""Each setting reaches what it is called after."""
+"""Each setting reaches what it is called after, the screen reaches the record, and each opening of test is counted."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from pydantic import ValidationError
 
-from aigc_pipeline.stages.evaluate import EvaluateConfig
+from aigc_pipeline.data.shards import read_table
+from aigc_pipeline.metrics.command import CommandFiles
+from aigc_pipeline.records import EvalReport
+from aigc_pipeline.stages import evaluate as stage
+from aigc_pipeline.stages.evaluate import EvaluateConfig, evaluate
 
 
 def test_settings_reach_what_is_asked_and_what_is_tolerated():
@@ -34,3 +38,45 @@ def test_a_learning_curve_of_fewer_than_two_shares_is_refused(shares):
 def test_a_command_cannot_decide_where_there_is_none():
     with pytest.raises(ValidationError, match=r"set evaluate\.command\.argv"):
         EvaluateConfig(decide_by="command")
+
+
+@pytest.fixture
+def report(tiny_run, tmp_path):
+    """Evaluate the tiny run as briefly as can be."""
+
+    def run() -> EvalReport:
+        config = EvaluateConfig(
+            total_samples=64, network="small", num_seeds=2, num_cas_seeds=1, num_subsamples=2, learning_shares=()
+        )
+        done, context = tiny_run.done, tiny_run.context.for_stage("evaluate", 1, "f", tmp_path)
+        return evaluate(
+            context,
+            config,
+            CommandFiles(),
+            done.splits,
+            done.embeddings,
+            done.judge,
+            done.candidates,
+            done.scored,
+            done.filtered,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_failed_screen_is_on_record(report, monkeypatch, failed):
+    screen = stage.screen_for_copies
+    monkeypatch.setattr(stage, "screen_for_copies", lambda *a, **b: replace(screen(*a, **b), failed=failed))
+
+    assert report().memorised is failed
+
+
+def test_a_verdict_is_the_first_opening_of_every_sample_of_the_test_role(report, tiny_run, tmp_path):
+    verdict = report().verdict
+    test = read_table(tiny_run.context.files_of(tiny_run.done.splits) / "test.arrow")["sample_id"].to_pylist()
+    openings = read_table(tmp_path / "openings.arrow").to_pydict()
+
+    assert verdict is not None
+    assert verdict.test_opening == 1
+    assert dict(zip(openings["sample_id"], openings["opening"], strict=True)) == dict.fromkeys(test, 1)

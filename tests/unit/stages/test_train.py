@@ -13,7 +13,7 @@ from aigc_pipeline.records import Checkpoint
 from aigc_pipeline.stages import plan
 from aigc_pipeline.stages import train as stage
 from aigc_pipeline.stages.embed import embed
-from tests.unit.stages.conftest import TINY
+from tests.unit.conftest import TINY
 
 GROWN = "ingest.source.counts=[62,60,12]"
 
