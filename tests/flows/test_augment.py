@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
@@ -290,12 +290,12 @@ def test_several_processes_hold_a_gpu_each(monkeypatch: pytest.MonkeyPatch, tmp_
     with one_training_per_gpu(RuntimeConfig(processes=2)):
         for gpu in ("5", "7"):
             with (tmp_path / f"aigc-gpu-{gpu}.lock").open() as lock, pytest.raises(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 @pytest.mark.usefixtures("two_gpus")
 @pytest.mark.parametrize(("active", "warnings"), [(0, 0), (1, 1)])
-def test_waiting_for_a_limit_is_said(
+def test_a_limit_is_held_and_waiting_for_it_is_said(
     active: int,
     warnings: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -304,12 +304,21 @@ def test_waiting_for_a_limit_is_said(
 ) -> None:
     limit = SimpleNamespace(name="gpu:here:7", limit=1, active_slots=active)
     monkeypatch.setattr("flows.gpu._find_limit", lambda _: limit)
-    monkeypatch.setattr("flows.gpu.concurrency", lambda *_, **__: nullcontext())
+    held: list[str] = []
+
+    @contextmanager
+    def concurrency(name: str, **_: object) -> Iterator[None]:
+        held.append(name)
+        yield
+        held.remove(name)
+
+    monkeypatch.setattr("flows.gpu.concurrency", concurrency)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     with one_training_per_gpu(RuntimeConfig()):
-        pass
+        assert held == ["gpu:here:7"]
 
+    assert held == []
     assert caplog.messages == ["another training holds the limit gpu:here:7: waiting for it to end"] * warnings
 
 

@@ -1,5 +1,6 @@
-"""The `aigc` command: what it says, how it exits, and that it stays light."""
+"""The `aigc` command: what it says, what it passes on, how it exits, and that it stays light."""
 
+import importlib
 import io
 from pathlib import Path
 from typing import get_args
@@ -9,9 +10,11 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+import aigc_pipeline
 from aigc_pipeline import cli
 from aigc_pipeline.cli.console import ConsoleReporter, Pace, duration
-from aigc_pipeline.config import Preset
+from aigc_pipeline.config import PipelineConfig, Preset
+from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import DataError
 
 
@@ -157,3 +160,141 @@ def test_pace_counts_from_where_a_resumed_task_began(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("time.monotonic", lambda: 10.0)
 
     assert pace.describe(950, 1_000) == "5/s, 10 s left"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, PipelineConfig, Path, bool]]:
+    """What `run` and `plan` ask for, instead of doing it."""
+    calls: list[tuple[str, PipelineConfig, Path, bool]] = []
+    for name in ("_augment", "_plan"):
+
+        def remember(settings: PipelineConfig, workspace: Path, reporter: ConsoleReporter, *, name: str = name) -> None:
+            calls.append((name, settings, workspace, reporter.quiet))
+
+        monkeypatch.setattr(cli, name, remember)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "does"), [(["run"], "_augment"), (["run", "--dry-run"], "_plan"), (["plan"], "_plan")]
+)
+def test_every_option_of_a_run_reaches_it(
+    runner: CliRunner,
+    asked: list[tuple[str, PipelineConfig, Path, bool]],
+    tmp_path: Path,
+    arguments: list[str],
+    does: str,
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("train: {patience: 3}\nevaluate: {num_seeds: 4}\n")
+    options = [
+        "-c",
+        str(file),
+        "-w",
+        "there",
+        "--preset",
+        "thorough",
+        "--size",
+        "16",
+        "--seed",
+        "7",
+        "-o",
+        "score.shard_rows=99",
+    ]
+
+    result = runner.invoke(cli.app, ["--quiet", *arguments, "digits", *options])
+
+    assert result.exit_code == 0, result.output
+    [(name, settings, workspace, is_quiet)] = asked
+    assert (name, workspace, is_quiet) == (does, Path("there"), True)
+    assert settings.ingest.source.kind == "digits"
+    assert (settings.split.size, settings.seed, settings.score.shard_rows) == (16, 7, 99)
+    assert (settings.train.max_minutes, settings.train.patience, settings.evaluate.num_seeds) == (240, 3, 4)
+
+
+def test_an_override_wins_over_an_option_of_its_own(
+    runner: CliRunner, asked: list[tuple[str, PipelineConfig, Path, bool]]
+) -> None:
+    runner.invoke(cli.app, ["run", "digits", "--seed", "7", "-o", "seed=9"])
+
+    assert [(settings.seed, is_quiet) for _, settings, _, is_quiet in asked] == [(9, False)]
+
+
+@pytest.mark.parametrize("name", ["run_pipeline", "plan_pipeline"])
+def test_a_run_is_given_its_workspace_seed_and_circumstance(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    given: list[Context] = []
+
+    def stop(_settings: PipelineConfig, *, context: Context) -> None:
+        given.append(context)
+        raise DataError("enough")
+
+    monkeypatch.setattr(f"aigc_pipeline.pipeline.{name}", stop)
+    command = "run" if name == "run_pipeline" else "plan"
+    runner.invoke(cli.app, [command, "digits", "-w", str(tmp_path), "--seed", "7", "-o", "runtime.threads=3"])
+
+    assert [(each.store.workspace, each.seed, each.runtime.threads) for each in given] == [(tmp_path, 7, 3)]
+
+
+W, OUT = Path("W"), Path("O")
+
+
+@pytest.mark.parametrize(
+    ("line", "function", "given"),
+    [
+        ("inspect digits -w W", "inspection.inspect_source", {"workspace": W}),
+        ("show W", "showing.show_version", {0: W}),
+        ("history W --json", "history.show_history", {0: W, "as_json": True}),
+        ("explain abcdef -w W --json", "explaining.explain_sample", {0: "abcdef", 1: W, "as_json": True}),
+        ("rebuild ab cd -w W --out O", "rebuilding.rebuild_samples", {0: W, 1: ["ab", "cd"], 2: OUT}),
+        ("score D -w W --top 3 --out O", "scoring.score_folder", {0: Path("D"), 1: W, "top": 3, "out": OUT}),
+        ("generators --json", "families.show_families", {"as_json": True}),
+        ("new-generator mine --into O", "families.write_template", {0: "mine", 1: OUT}),
+        (
+            "synthesize W --class a=1 --class b=2 --with x=y --out O --seed 5 --truncation 0.5 --precision bfloat16 --compile",
+            "generating.synthesize_classes",
+            {0: W, 1: ["a=1", "b=2"], 2: ["x=y"], 3: OUT, "seed": 5, "truncation": 0.5, "precision": "bfloat16", "is_compiled": True},
+        ),
+        (
+            "interpolate W --class a --to b --steps 5 --rows 2 --seed 4 --out O",
+            "generating.draw_interpolation",
+            {0: W, 1: "a", 2: "b", 3: OUT, "steps": 5, "rows": 2, "seed": 4},
+        ),
+        ("export W --to onnx --out O", "generating.export_generator", {0: W, 1: "onnx", 2: OUT}),
+        ("compress W --out O", "generating.compress_generator", {0: W, 1: OUT}),
+    ],
+)  # fmt: skip
+def test_every_option_of_a_command_reaches_it(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch, line: str, function: str, given: dict[int | str, object]
+) -> None:
+    calls: list[dict[int | str, object]] = []
+    module, name = function.split(".")
+    monkeypatch.setattr(
+        importlib.import_module(f"aigc_pipeline.cli.{module}"),
+        name,
+        lambda *args, **more: calls.append({**dict(enumerate(args)), **more}),
+    )
+
+    result = runner.invoke(cli.app, line.split())
+
+    assert result.exit_code == 0, result.output
+    assert [{key: call[key] for key in given} for call in calls] == [given]
+
+
+def test_python_users_are_given_what_they_ask_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[PipelineConfig, Context]] = []
+    monkeypatch.setattr(
+        "aigc_pipeline.pipeline.run_pipeline", lambda settings, *, context: asked.append((settings, context))
+    )
+    monkeypatch.setattr("aigc_pipeline.publishing.manifest.read_manifest", lambda *args, **more: (args, more))
+    file = tmp_path / "settings.yaml"
+    file.write_text("train: {patience: 3}\n")
+
+    aigc_pipeline.run("digits", workspace=tmp_path, config=file, overrides=("seed=7", "runtime.threads=3"))
+
+    [(settings, context)] = asked
+    assert (settings.ingest.source.kind, settings.train.patience) == ("digits", 3)
+    assert (context.store.workspace, context.seed, context.runtime.threads) == (tmp_path, 7, 3)
+    read = aigc_pipeline.read_manifest(str(tmp_path), recommended_only=False)
+    assert read == ((tmp_path,), {"recommended_only": False})

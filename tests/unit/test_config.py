@@ -118,3 +118,32 @@ def test_circumstance_enters_no_fingerprint():
 
     assert fast.train.digest() == slow.train.digest()
     assert fast.ingest.digest() == slow.ingest.digest()
+
+
+def test_a_source_that_is_named_wins_over_that_of_the_file_and_a_folder_over_the_word(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text("ingest: {source: {kind: mixture, counts: [9, 9]}}\n")
+    named = load_config(file=tmp_path / "c.yaml", source="digits")
+    (tmp_path / "digits").mkdir()
+
+    assert named.ingest.source.kind == "digits"
+    assert load_config(source="digits").ingest.source.kind == "class_folder"
+
+
+def test_a_file_wins_over_the_preset(tmp_path):
+    (tmp_path / "c.yaml").write_text("evaluate: {num_seeds: 4}\n")
+    settings = load_config(file=tmp_path / "c.yaml", source="mixture", preset="thorough", overrides=[" seed = 3"])
+
+    assert (settings.evaluate.num_seeds, settings.evaluate.total_samples, settings.seed) == (4, 200_000, 3)
+
+
+@pytest.mark.parametrize(
+    ("override", "path"),
+    [
+        ("clean.gates=[{kind: constant}]", r"clean\.gates\.0 is 'constant', which handles image samples"),
+        ("train.generator.kind=dcgan", r"train\.generator is 'dcgan', which handles image samples"),
+    ],
+)
+def test_a_member_that_cannot_look_inside_the_samples_is_refused_with_those_that_fit(override, path):
+    with pytest.raises(ConfigError, match=rf"{path}, but the source yields vector samples\. These fit: "):
+        load_config(source="mixture", overrides=[override])

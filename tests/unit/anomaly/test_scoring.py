@@ -78,7 +78,10 @@ def test_content_that_the_run_knows_is_named_with_its_role_and_a_training_sample
 
     copy = rows["class_1/train.f32"]
     assert (copy["near_copy"], copy["train_distance"], copy["known_role"]) == (True, 0, "train")
-    assert (copy["nearest_train_id"], copy["nearest_train_uri"]) == (train["sample_id"][0].as_py(), train["uri"][0].as_py())
+    assert (copy["nearest_train_id"], copy["nearest_train_uri"]) == (
+        train["sample_id"][0].as_py(),
+        train["uri"][0].as_py(),
+    )
     assert rows["class_1/test.f32"]["known_role"] == "test"
     assert (rows["far.f32"]["near_copy"], rows["far.f32"]["known_role"]) == (False, None)
 

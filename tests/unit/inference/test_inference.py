@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from aigc_pipeline.core.errors import CheckpointError, ConfigError, PublishError
 from aigc_pipeline.core.reporting import LogReporter
 from aigc_pipeline.core.store import Store
+from aigc_pipeline.inference import exporting
 from aigc_pipeline.inference.compression import VARIANTS, compress, load_variant, pack, unpack
 from aigc_pipeline.inference.exporting import export
 from aigc_pipeline.inference.interpolation import _walk, interpolate, slerp
@@ -349,3 +350,42 @@ def test_a_class_is_made_with_the_attributes_that_are_asked_for(tmp_path):
             opened(folder), {"dog": 1}, tmp_path / "west", seed=0, precision=torch.float32, reporter=LogReporter(),
             attributes={"site": "west"},
         )  # fmt: skip
+
+
+def test_another_seed_makes_other_samples_and_other_paths(checkpoint, tmp_path):
+    first, other = (make(checkpoint, {"cat": 9}, tmp_path / str(seed), seed=seed) for seed in (0, 1))
+    generator = opened(checkpoint)
+    pictures = [interpolate(generator, "cat", None, steps=2, rows=1, seed=seed) for seed in (0, 1, 0)]
+
+    assert not set(first["seed"].to_pylist()) & set(other["seed"].to_pylist())
+    assert pictures[0] == pictures[2] != pictures[1]
+
+
+def test_samples_in_half_precision_are_nearly_those_in_full(tmp_path):
+    generator = opened(write_checkpoint(tmp_path / "c", "vae", VECTOR))
+    values = []
+    for precision in (torch.float32, torch.bfloat16):
+        out = tmp_path / str(precision)
+        table = synthesize(generator, {"cat": 9}, out, seed=0, precision=precision, reporter=LogReporter())
+        values.append(np.array(pq.read_table(table)["values"].to_pylist()))
+
+    assert np.allclose(*values, atol=0.1)
+    assert not np.array_equal(*values)
+
+
+def test_an_export_is_checked_on_every_class_and_one_that_gives_no_numbers_is_not_written(
+    checkpoint, tmp_path, monkeypatch
+):
+    shown: list[int] = []
+
+    def write(_decoder, _z, labels):
+        shown.extend(labels.tolist())
+        return b""
+
+    monkeypatch.setitem(exporting._WRITERS, "torch_export", write)
+    monkeypatch.setitem(exporting._RUNNERS, "torch_export", lambda *_: np.full((64, 1, 8, 8), np.nan, np.float32))
+
+    with pytest.raises(CheckpointError, match="differs from the checkpoint"):
+        export(opened(checkpoint), "torch_export", tmp_path / "x.pt2")
+    assert set(shown) == {0, 1}
+    assert not (tmp_path / "x.pt2").exists()
