@@ -27,7 +27,7 @@ from aigc_pipeline.modalities import MODALITIES, modality_of
 from aigc_pipeline.modalities.contents import decode_rows
 from aigc_pipeline.records import CleanDataset, RawDataset
 
-STAGE_VERSION = 5
+STAGE_VERSION = 6
 _DEFAULT_GATES: tuple[AnyCleaningGate, ...] = (SizeLimits(), Constant(), LabelConflict(), Leakage(), Duplicate())
 
 
@@ -35,7 +35,8 @@ class CleanConfig(Settings):
     """What is refused, and how alike two samples must be to count as near duplicates."""
 
     gates: tuple[AnyCleaningGate, ...] | None = None
-    """In order. None means all that handle the source's modality."""
+    """In order. None means all that handle the source's modality. Copies of one content that all of them keep are refused but
+    for the first in any case: a sample is its content."""
     near_duplicate_tolerances: float = Field(default=13.0, ge=0)
     """Root-mean-square difference, in units of the modality's tolerance (1/255 for pictures), up to which two samples
     form a cluster. Clusters are kept, but never cut across splits. 13 is a copy with noise of 5 % of the range, the
@@ -52,9 +53,9 @@ def clean(context: Context, config: CleanConfig, raw: RawDataset) -> CleanDatase
         DataError: if nothing or only one class is left.
     """
     table = read_shards(context.files_of(raw), "raw")
-    gates = config.gates or tuple(gate for gate in _DEFAULT_GATES if type(gate).can_handle(raw.modality))
+    gates = _DEFAULT_GATES if config.gates is None else (*config.gates, Duplicate())
     facts = table.drop_columns(["content"])
-    reasons = apply_gates(gates, facts)
+    reasons = apply_gates([gate for gate in gates if type(gate).can_handle(raw.modality)], facts)
     kept_rows = np.flatnonzero([reason is None for reason in reasons])
     kept = facts.take(pa.array(kept_rows))
     _refuse_too_little(kept, raw, reasons)

@@ -11,8 +11,9 @@ from PIL import Image
 from aigc_pipeline.config import load_config
 from aigc_pipeline.core.context import Context
 from aigc_pipeline.core.errors import DataError, SourceError
-from aigc_pipeline.core.samples import ROLES
+from aigc_pipeline.core.samples import ROLES, content_sha256
 from aigc_pipeline.data.shards import read_shards, read_table
+from aigc_pipeline.gates import Constant
 from aigc_pipeline.modalities.image import ImageModality
 from aigc_pipeline.pipeline import StageCaller
 from aigc_pipeline.stages.clean import CleanConfig, clean
@@ -142,6 +143,21 @@ def test_duplicates_and_label_conflicts_are_refused_with_their_reason(folder, co
     kept = read_table(context.out / "kept.arrow").to_pandas()
     assert twin["duplicate_of"] in set(kept["sample_id"])
     assert ledger.loc[ledger["reason"] == "label_conflict", "duplicate_of"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("gates", "rejected"), [((), {"duplicate": 2}), ((Constant(),), {"constant": 1, "duplicate": 2})]
+)
+def test_only_the_named_gates_are_asked_and_one_content_is_one_sample_in_any_case(folder, context, gates, rejected):
+    Image.new("L", (16, 16), 7).save(folder / "cat" / "flat.png")
+    (folder / "cat" / "again.png").write_bytes(png(0))
+    (folder / "dog" / "conflict.png").write_bytes(png(1))
+    cleaned = clean(context, CleanConfig(gates=gates), take(folder, context))
+
+    kept = read_table(context.out / "kept.arrow").to_pandas()
+    assert cleaned.rejected == rejected
+    assert kept["sample_id"].is_unique
+    assert kept.loc[kept["sha256"] == content_sha256(png(1)), "uri"].tolist() == ["cat/1.png"]
 
 
 def test_near_duplicates_form_a_cluster_and_distinct_pictures_do_not(folder, context):
