@@ -87,11 +87,12 @@ def test_without_duplicates_roles_are_those_of_earlier_versions():
     assert hashlib.sha256(" ".join(map(str, roles)).encode()).hexdigest()[:16] == "4119f0ccbc591626"
 
 
-def test_given_test_samples_stay_and_no_others_join_them():
-    given = ["test" if i % 5 == 0 else None for i in range(100)]
+@pytest.mark.parametrize("role", ["test", "selection"])
+def test_given_samples_stay_and_no_others_join_them_though_they_are_fewer_than_the_share(role):
+    given = [role if i % 25 == 0 else None for i in range(100)]
     roles, _ = assign_roles(make_kept(100, given=given), {}, CONFIG)
 
-    assert [i for i, role in enumerate(roles) if role == "test"] == list(range(0, 100, 5))
+    assert [i for i, each in enumerate(roles) if each == role] == [0, 25, 50, 75]
 
 
 def test_a_cluster_that_spans_two_given_splits_is_quarantined_but_for_the_stricter_one():
@@ -156,10 +157,3 @@ def test_no_role_outgrows_its_cap_over_all_classes():
     roles, _ = assign_roles(make_kept(400), {}, config)
 
     assert Counter(roles) == {"train": 332, "calibration": 40, "selection": 8, "test": 20}
-
-
-def test_given_selection_samples_stay_and_no_others_join_them():
-    given = ["selection" if i % 5 == 0 else None for i in range(100)]
-    roles, _ = assign_roles(make_kept(100, given=given), {}, CONFIG)
-
-    assert [i for i, role in enumerate(roles) if role == "selection"] == list(range(0, 100, 5))
