@@ -53,7 +53,6 @@ def test_a_checkpoint_serves_while_its_training_role_has_hardly_changed(trained,
         "train.max_copy_share=0.5",
         "train.generator.learning_rate=0.001",
         "split.refit_after=0",  # another spec: points are divided by another scale
-        "ingest.source.counts=[60,60,12,4]",  # a new class, hardly a new sample
     ],
 )
 def test_a_checkpoint_does_not_serve_where_what_shaped_it_is_another(trained, changed):
