@@ -59,7 +59,7 @@ def history_of(workspace: Path, *, newest: int | None = None) -> list[VersionFac
     if not found:
         msg = f"there is no published version in {workspace}. Run `aigc run` first, or name another workspace."
         raise PublishError(msg)
-    return [_facts_of(version) for version in found[-newest if newest else None :]]
+    return [_facts_of(version) for version in (found[-newest:] if newest else found)]
 
 
 def _facts_of(version: Path) -> VersionFacts:

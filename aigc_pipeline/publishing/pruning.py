@@ -4,7 +4,6 @@ A stage's last result stays: it is the memory of roles, questions and fits that 
 rebuilding, scoring and sampling read of the versions that stay, and what a killed run may still be resumed from.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from aigc_pipeline.core.errors import PublishError, WorkspaceError
 from aigc_pipeline.core.store import Store, translate_os_errors
-from aigc_pipeline.publishing.lineage import LINEAGE_FILE, Lineage
+from aigc_pipeline.publishing.lineage import Lineage
 from aigc_pipeline.publishing.versions import published, resolve
 
 DAYS_TO_RESUME = 7
@@ -98,8 +97,7 @@ def _needed_by(version: Path, workspace: Path) -> list[Path]:
     except PublishError as err:
         msg = f"{err} Nothing was removed, since what {version.name} needs is not known; removing its folder helps as well."
         raise PublishError(msg) from err
-    names = json.loads((version / LINEAGE_FILE).read_text())["records"].keys() & set(_NEEDED)
-    return [workspace / lineage.folder(name).relative_to(lineage.workspace) for name in sorted(names)]
+    return [workspace / lineage.folder(name).relative_to(lineage.workspace) for name in _NEEDED]
 
 
 def _measured(what: str, folder: Path) -> Surplus:
