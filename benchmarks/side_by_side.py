@@ -9,7 +9,6 @@ Writes benchmarks/results/side_by_side.json. About two minutes.
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from aigc_pipeline.data.loader import LabelledCells
 from aigc_pipeline.metrics.downstream import Arm, Budget, fit_downstream
 from aigc_pipeline.modalities import ImageSpec, modality_of
-from aigc_pipeline.training.devices import keep_freed_memory, map_on_threads
+from aigc_pipeline.training.devices import device_name, keep_freed_memory, map_on_threads
 
 RESULT = Path(__file__).parent / "results" / "side_by_side.json"
 CPU = torch.device("cpu")
@@ -65,7 +64,9 @@ def main() -> None:
     rows = {name: measure(*size, arguments.rounds) for name, size in SIZES.items()}
     for name, row in rows.items():
         print(f"{name:12} {row}")
-    RESULT.write_text(json.dumps({"machine": platform.machine(), "threads": arguments.threads, "rows": rows}, indent=1))
+    RESULT.write_text(
+        json.dumps({"machine": device_name(torch.device("cpu")), "threads": arguments.threads, "rows": rows}, indent=1)
+    )
 
 
 if __name__ == "__main__":

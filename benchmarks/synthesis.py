@@ -11,7 +11,6 @@ Writes benchmarks/results/synthesis.json, where rows of other families and sizes
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 import time
@@ -29,7 +28,7 @@ from aigc_pipeline.generators.base import latents
 from aigc_pipeline.generators.synthesis import CHUNK_SIZE, Synthesizer
 from aigc_pipeline.generators.weights import place
 from aigc_pipeline.modalities import ImageSpec, modality_of
-from aigc_pipeline.training.devices import keep_freed_memory
+from aigc_pipeline.training.devices import device_name, keep_freed_memory
 
 RESULT = Path(__file__).parent / "results" / "synthesis.json"
 SPECS = {
@@ -95,7 +94,6 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()  # as every stage does
     device = torch.device(arguments.device)
-    card = torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()
     rows: list[dict[str, Any]] = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
     for size, spec in (each for each in SPECS.items() if not arguments.sizes or each[0] in arguments.sizes):
         for name in arguments.families:
@@ -103,7 +101,7 @@ def main() -> None:
             row = {
                 "family": name,
                 "size": size,
-                "device": card,
+                "device": device_name(device),
                 "threads": arguments.threads,
                 **measure(family, spec, device, arguments.rounds),
             }

@@ -19,7 +19,6 @@ import contextlib
 import io
 import json
 import multiprocessing
-import platform
 import statistics
 import sys
 import time
@@ -40,7 +39,7 @@ from aigc_pipeline.generators.losses import LOSSES
 from aigc_pipeline.generators.r3gan import R3GAN
 from aigc_pipeline.generators.weights import compile_networks, place
 from aigc_pipeline.modalities import ImageSpec
-from aigc_pipeline.training.devices import keep_freed_memory
+from aigc_pipeline.training.devices import device_name, keep_freed_memory
 from aigc_pipeline.training.loop import LoopSettings, Phase, TrainingData, train
 from aigc_pipeline.training.samplers import ClassPower
 from aigc_pipeline.training.schedule import constant
@@ -277,7 +276,6 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="also time our compiled networks")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    card = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
     examples, authors, size = arguments.examples, arguments.r3gan, arguments.size
     dcgan = {
         "peer": Side(partial(peer_dcgan, examples, device), keeps_memory=False),
@@ -293,7 +291,7 @@ def main() -> None:
         r3gan["compiled"] = Side(partial(our_r3gan, size, device, is_compiled=True), keeps_memory=True)
     rest = arguments.steps, arguments.rounds, arguments.threads
     result = {
-        "device": card, "threads": arguments.threads, "torch": torch.__version__, "size": size,
+        "device": device_name(device), "threads": arguments.threads, "torch": torch.__version__, "size": size,
         "dcgan": report("dcgan", speeds(dcgan, DCGAN_BATCH, *rest)),
         "r3gan": report("r3gan", speeds(r3gan, R3GAN_BATCH, *rest)),
     }  # fmt: skip

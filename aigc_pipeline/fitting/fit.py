@@ -21,7 +21,13 @@ from aigc_pipeline.loading import open_encoder
 from aigc_pipeline.modalities import modality_of
 from aigc_pipeline.records import DatasetSplits, Embeddings, SynthesisPlan
 from aigc_pipeline.training.checkpoint import Checkpointer
-from aigc_pipeline.training.devices import fastest_algorithms, precision_of, resident, training_device
+from aigc_pipeline.training.devices import (
+    emulation_note,
+    fastest_algorithms,
+    precision_of,
+    resident,
+    training_device,
+)
 from aigc_pipeline.training.loop import Hooks, LoopSettings, Networks, TrainingData
 from aigc_pipeline.training.loop import train as run_loop
 from aigc_pipeline.training.strength import Adaptation
@@ -80,6 +86,9 @@ def fit(
     phases = config.generator.phases(splits.spec, len(cells))
     if not phases:
         return Outcome(save_networks(networks, context.out / CHECKPOINT_WEIGHTS), 0, 0, 0.0, None, ())
+    precision = precision_of(context.runtime, device)
+    if warning := emulation_note(precision, device):
+        context.reporter.note(warning)
     if context.runtime.compile:
         compile_networks(networks)
     synthesizer = Synthesizer(config.generator, networks, splits.spec, cells, frozenset(), device, is_training=True)
@@ -98,7 +107,7 @@ def fit(
                 ema_half_life_samples=config.generator.ema_half_life_samples,
                 checkpoint_every_samples=int(config.checkpoint_share * total),
                 report_every_samples=REPORT_SAMPLES,
-                precision=precision_of(context.runtime, device),
+                precision=precision,
                 frozen=config.warm_start.frozen if config.warm_start else (),
                 remedy=divergence_remedy(config.generator),
             ),

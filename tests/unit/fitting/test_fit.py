@@ -85,3 +85,13 @@ def test_augmentation_follows_overfitting_where_the_family_asks_for_it_and_there
     found = _adaptation(config, synthesizer, None, 1_000, 0)  # type: ignore[arg-type]
 
     assert found == (20 if adapts and len(shape) == 3 else None)
+
+
+def test_a_precision_that_the_processor_emulates_is_said_before_the_loop(tiny_run, given, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(type(tiny_run.context.reporter), "note", lambda _self, message: said.append(message))
+    monkeypatch.setattr(module, "emulation_note", lambda precision, device: f"{precision} is slow on {device}")
+
+    given()
+
+    assert said == ["torch.float32 is slow on cpu"]

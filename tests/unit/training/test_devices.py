@@ -206,3 +206,40 @@ def test_an_error_on_a_thread_is_raised_and_what_waits_is_not_begun():
     with pytest.raises(ValueError, match="no 0"):
         list(devices.map_on_threads(work, range(50), torch.device("cpu")))
     assert len(begun) < 20
+
+
+@pytest.mark.parametrize(
+    ("precision", "instruction"),
+    [(torch.bfloat16, "_is_mkldnn_bf16_supported"), (torch.float16, "_is_mkldnn_fp16_supported")],
+)
+def test_half_precision_that_the_processor_emulates_is_warned_of(precision, instruction, monkeypatch):
+    cpu = torch.device("cpu")
+    for has_it in (True, False):
+        monkeypatch.setattr(torch.ops.mkldnn, instruction, lambda has_it=has_it: has_it)
+        warning = devices.emulation_note(precision, cpu)
+        assert (warning is None) == has_it
+    assert f"runtime.precision={str(precision).removeprefix('torch.')}" in warning
+    assert devices.device_name(cpu) in warning
+    assert devices.emulation_note(torch.float32, cpu) is None
+    assert devices.emulation_note(precision, torch.device("cuda")) is None
+
+
+def test_a_processor_is_told_from_its_successor_of_the_same_name(tmp_path):
+    facts = tmp_path / "cpuinfo"
+    facts.write_text(
+        "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\nflags\t\t: fpu vme\npower management:\n"
+    )
+
+    assert devices._processor(facts) == "AMD EPYC, family 26, model 2"
+
+
+def test_a_processor_that_linux_does_not_name_is_its_architecture(tmp_path):
+    facts = tmp_path / "cpuinfo"
+    facts.write_text("processor\t: 0\nCPU part\t: 0xd40\n")
+
+    assert devices._processor(facts) in {platform.processor(), platform.machine()}
+    assert devices._processor(tmp_path / "nothing") == devices._processor(facts)
+
+
+def test_a_cpu_is_named_with_the_instructions_that_torch_uses():
+    assert devices.device_name(torch.device("cpu")).endswith(torch.backends.cpu.get_cpu_capability())
