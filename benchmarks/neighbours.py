@@ -16,7 +16,6 @@ Writes benchmarks/results/neighbours.json.
 import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -45,6 +44,10 @@ def main() -> None:
     if "--child" in sys.argv:
         measure(sys.argv[-3], int(sys.argv[-2]), Path(sys.argv[-1]))
         return
+    import torch
+
+    from aigc_pipeline.training.devices import device_name
+
     finders = {"ours": sys.executable, "scikit-learn": sys.executable, "faiss": python_with_faiss()}
     if finders["faiss"] is None:
         print(f"faiss is missing and left out; to install: {INSTALL}")
@@ -55,7 +58,7 @@ def main() -> None:
         near_copies = copies_compared(finders, Path(folder)) if "AIGC_DATA" in os.environ else "AIGC_DATA is not set"
     report: dict[str, Any] = {
         "queries": QUERIES, "rows": ROWS, "dimensions": SIZE, "threads": 1, "repeats": REPEATS, "limits": LIMITS,
-        "machine": {"cores": os.cpu_count(), "processor": processor(), "load": os.getloadavg()},
+        "machine": {"cores": os.cpu_count(), "processor": device_name(torch.device("cpu")), "load": os.getloadavg()},
         "faiss": "measured" if finders["faiss"] else f"not installed; {INSTALL}",
         "results": rows, "near_copies": near_copies, "scoring": scoring(),
     }  # fmt: skip
@@ -303,13 +306,6 @@ def resident_mb(field: str) -> float:
     """Return a memory figure of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return float(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def show(value: object) -> str:

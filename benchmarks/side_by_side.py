@@ -64,9 +64,7 @@ def main() -> None:
     rows = {name: measure(*size, arguments.rounds) for name, size in SIZES.items()}
     for name, row in rows.items():
         print(f"{name:12} {row}")
-    RESULT.write_text(
-        json.dumps({"machine": device_name(torch.device("cpu")), "threads": arguments.threads, "rows": rows}, indent=1)
-    )
+    RESULT.write_text(json.dumps({"machine": device_name(CPU), "threads": arguments.threads, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

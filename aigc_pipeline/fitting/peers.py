@@ -15,7 +15,7 @@ from pydantic import BaseModel, SerializeAsAny
 
 from aigc_pipeline.core.context import Context, RuntimeConfig
 from aigc_pipeline.core.errors import CheckpointError, ConfigError, TrainingDivergedError
-from aigc_pipeline.core.reporting import Reporter, Scalar, StageEvent
+from aigc_pipeline.core.reporting import LogReporter, Reporter, Scalar, StageEvent
 from aigc_pipeline.core.store import Store, write_atomically
 from aigc_pipeline.fitting.fit import Outcome, fit
 from aigc_pipeline.fitting.settings import FitSettings
@@ -145,8 +145,9 @@ def take_part(file: Path) -> None:
     job = Job.model_validate_json(file.read_bytes())
     runtime = runtime_of_peer(job.runtime)
     team = Team.joined(device_of(runtime))
+    reporter = LineReporter() if team.is_first else LogReporter()  # all of them would say the same
     context = Context(
-        Store(job.workspace), job.seed, runtime, LineReporter(), stage=job.stage, fingerprint=job.fingerprint, out=job.out
+        Store(job.workspace), job.seed, runtime, reporter, stage=job.stage, fingerprint=job.fingerprint, out=job.out
     )  # fmt: skip
     try:
         outcome = fit(context, job.config, job.planned, job.splits, job.embeddings, team)

@@ -37,8 +37,11 @@ def test_the_processes_end_where_the_parent_is_interrupted(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_an_error_of_any_process_is_told_and_ends_them_all(rank, tmp_path, monkeypatch):
-    def fit(*_: object) -> None:
+def test_an_error_of_any_process_is_told_and_ends_them_all_and_the_first_alone_speaks(
+    rank, tmp_path, monkeypatch, capsys
+):
+    def fit(context, *_: object) -> None:
+        context.reporter.note("said once")
         msg = "the GPU has too little memory"
         raise ConfigError(msg)
 
@@ -55,6 +58,7 @@ def test_an_error_of_any_process_is_told_and_ends_them_all(rank, tmp_path, monke
         "type": "ConfigError",
         "message": "the GPU has too little memory",
     }
+    assert ("said once" in capsys.readouterr().out) == (rank == 0)
 
 
 @pytest.fixture
